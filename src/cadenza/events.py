@@ -148,7 +148,7 @@ class RunFinished(Outcome):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFinished(Outcome):
-    """A stream that we delivered ended: by its terminal frame, by us before it, or by the client."""
+    """A stream we delivered ended: by its terminal frame, by us before it, or by the client."""
 
     name: ClassVar[str] = "calendar.stream.finished"
     extra: ClassVar[dict[str, str]] = {

@@ -1,0 +1,1 @@
+"""Postgres: connections with identity and a budget, the embedded server, migrations, leases."""

@@ -1,0 +1,26 @@
+-- Roles and the schema. Run before every migration, as the migrating login; changes nothing twice.
+-- `authenticated` exists already on Supabase. `cadenza_app` is what the service logs in as: it
+-- owns nothing, inherits nothing, and becomes one of three roles inside each transaction.
+DO $$
+DECLARE
+  wanted text;
+BEGIN
+  PERFORM pg_advisory_xact_lock(51934, 0);
+  FOREACH wanted IN ARRAY ARRAY['cadenza_owner', 'authenticated', 'cadenza_worker', 'cadenza_ops']
+  LOOP
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+      EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+    END IF;
+  END LOOP;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cadenza_app') THEN
+    CREATE ROLE cadenza_app NOLOGIN NOINHERIT;
+    GRANT authenticated, cadenza_worker, cadenza_ops TO cadenza_app;
+  END IF;
+  IF NOT pg_has_role(current_user, 'cadenza_owner', 'MEMBER') THEN
+    EXECUTE format('GRANT cadenza_owner TO %I', current_user);
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'cadenza') THEN
+    CREATE SCHEMA cadenza AUTHORIZATION cadenza_owner;
+  END IF;
+END
+$$;

@@ -1,0 +1,1 @@
+"""What happened, told once: context, log lines, counters and outcome rows of one object."""
