@@ -2,8 +2,8 @@
 
 One home holds `postgres/` (the data), `postgres.port`, `postgres.password`, `postgres.log` and
 `postgres.lock`. Postgres refuses to run as root, so for root it runs as `nobody`; where `nobody`
-cannot enter the home or the programs, both live in a folder of their own (see `_Place`) and the
-home only points there, by `postgres.place`. Nobody's folder is ever opened up for it.
+cannot enter the home or the programs, both live in a folder of their own (`embedded_place.py`) and
+the home only points there, by `postgres.place`. Nobody's folder is ever opened up for it.
 """
 
 import os
@@ -114,13 +114,20 @@ def _options(max_connections: int, *, fast: bool) -> list[str]:
 
 
 def _password(home: Path, data: Path) -> str:
+    """Return the superuser's password; a new one until the data folder is whole."""
     path = home / "postgres.password"
-    if not path.exists():
-        if data.exists():
-            raise DatabaseUnavailable(f"{path} is missing, and {data} cannot be opened without it")
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+    if not data.exists():
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(path, flags, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(24))
-    return path.read_text()
+            file.flush()
+            os.fsync(file.fileno())
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise DatabaseUnavailable(
+            f"{path} is missing, and {data} cannot be opened without it"
+        ) from None
 
 
 def _make_data_folder(place: Place, password: str, *, fast: bool) -> None:

@@ -12,7 +12,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -58,15 +58,19 @@ class Place:
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
     """Hold this folder for us alone; raise DatabaseUnavailable when another process holds it."""
-    descriptor = os.open(folder / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with ExitStack() as stack:
+        descriptor = os.open(folder / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        stack.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DatabaseUnavailable(f"another cadenza already runs on {folder}") from None
+        # Cleaners of temporary folders pass over one that is itself locked (tmpfiles.d(5)).
+        itself = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, itself)
+        with suppress(OSError):
+            fcntl.flock(itself, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def find_place(home: Path) -> Place:
