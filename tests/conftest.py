@@ -9,12 +9,16 @@ from typing import Any
 import psycopg
 import psycopg.sql
 import pytest
+from hypothesis import settings
 
 from cadenza.db.embedded import EmbeddedPostgres, embedded_postgres
 from cadenza.db.migrate import allow_login, migrate
 from support import TestDatabase
 
 APP_PASSWORD = "app-" + secrets.token_hex(8)
+settings.register_profile("cadenza", deadline=None)  # tests assert nothing about time
+settings.load_profile("cadenza")
+
 FORBID_SKIPS = os.environ.get("FORBID_SKIPS") == "1"  # noqa: TID251  # the test run's own knob
 
 

@@ -1,0 +1,1 @@
+"""The outside world of publishing: what each social network takes, and what it would be sent."""
