@@ -13,6 +13,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from cadenza.errors import CadenzaError
+
 PREFIX = "CADENZA_"
 _OFF = frozenset({"false", "0", "off", "no"})
 _ON = frozenset({"true", "1", "on", "yes"})
@@ -25,8 +27,10 @@ class Profile(StrEnum):
     PRODUCTION = "production"
 
 
-class SettingsRefused(Exception):
+class SettingsRefused(CadenzaError):
     """The environment cannot be used; the text names each setting and its cure."""
+
+    code = "SETTINGS_REFUSED"
 
 
 class Settings(BaseModel):
