@@ -8,6 +8,7 @@ and the shipped JSON Schema are generated from this module.
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import ClassVar
 from uuid import UUID
 
@@ -61,11 +62,17 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened; its fields are the log line's, in snake_case."""
+    """One thing that happened; its fields are the log line's, in snake_case.
+
+    What a kind promises of its lines: the keys it adds, always there (`extra`), the words its
+    status may be (`statuses`; none named: any), the keys that are never null (`never_null`).
+    """
 
     name: ClassVar[str]
     level: ClassVar[str] = "info"
     extra: ClassVar[dict[str, str]] = {}
+    statuses: ClassVar[dict[str, str]] = {}
+    never_null: ClassVar[tuple[str, ...]] = ()
 
     request_id: str | None = None
     user_id: str | None = None
@@ -81,10 +88,11 @@ class Event:
     mode: str | None = None
     flags: dict[str, str] | None = None
     lane: Lane = Lane.LIVE
+    error: dict[str, str] | None = None
 
     def as_fields(self) -> dict[str, object]:
         """Return what the log line takes from this event, keys in camelCase."""
-        return {camel(f.name): getattr(self, f.name) for f in fields(self)}
+        return {key: getattr(self, name) for key, name in _keys(type(self)).items()}
 
     def severity(self) -> str:
         """Return the level: a bad outcome is a warning, whatever the event."""
@@ -102,6 +110,12 @@ class RequestFinished(Event):
         "httpStatus": "The status answered; null when the client was gone before",
         "code": "The problem's code, when the answer was one",
     }
+    statuses: ClassVar[dict[str, str]] = {
+        "ok": "Answered below 400",
+        "rejected": "Answered 4xx, or the client left before the answer (reason client_left)",
+        "failed": "Answered 5xx, or broke off by our own fault",
+    }
+    never_null: ClassVar[tuple[str, ...]] = ("requestId", "status", "durationMs")
     method: str
     route: str
     http_status: int | None
@@ -141,6 +155,17 @@ class RunFinished(Outcome):
         "rejected": "Lines of the model that were no valid entry",
         "firstEntryMs": "From the start to the first stored entry, in milliseconds",
     }
+    statuses: ClassVar[dict[str, str]] = {
+        "completed": "At least one entry, and at most 20 % of the lines rejected",
+        "partial": "The model stopped at its length limit",
+        "timeout": "One of the four deadlines passed; what came before is kept",
+        "failed": "The provider, the database or we ourselves failed",
+        "interrupted": "The process was lost or shut down",
+        "cancelled": "A user or an operator ended it",
+    }
+    never_null: ClassVar[tuple[str, ...]] = (
+        *("requestId", "userId", "calendarId", "runId", "status", "verdict"),
+    )
     entries: int = 0
     rejected: int = 0
     first_entry_ms: int | None = None
@@ -165,6 +190,18 @@ class IntentFinished(Event):
 
     name: ClassVar[str] = "publish.intent.finished"
     extra: ClassVar[dict[str, str]] = {"accountId": "The account it was for"}
+    statuses: ClassVar[dict[str, str]] = {
+        "dry_run": "Frozen and checked; nothing leaves the building",
+        "published": "The channel has it",
+        "retry_wait": "Known not sent; tried again later",
+        "unknown": "The network hid its fate; never sent again by itself",
+        "needs_attention": "Refused, or out of tries; a person decides",
+        "missed": "Its time passed before it could go",
+        "cancelled": "A user or an operator took it back",
+    }
+    never_null: ClassVar[tuple[str, ...]] = (
+        *("requestId", "userId", "calendarId", "intentId", "status", "mode"),
+    )
     account_id: UUID | None = None
 
 
@@ -215,6 +252,12 @@ EVENTS: tuple[type[Event], ...] = (
     FlagChanged,
     DrillOpened,
 )
+
+
+@cache
+def _keys(kind: type[Event]) -> dict[str, str]:
+    """Return the fields of a kind of event by their key; computed once, every line needs them."""
+    return {camel(field.name): field.name for field in fields(kind)}
 
 
 def camel(name: str) -> str:
