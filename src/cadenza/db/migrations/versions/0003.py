@@ -44,7 +44,6 @@ CREATE TABLE cadenza.run (
   idempotency_key text,
   fingerprint text,
   cancel_requested_at timestamptz,
-  abandoned_at timestamptz,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   first_entry_at timestamptz,
   finished_at timestamptz,
