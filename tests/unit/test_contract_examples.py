@@ -1,5 +1,6 @@
 """The examples of the contract load, and say what the code says."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, fields
@@ -13,6 +14,8 @@ import pytest
 from cadenza import events
 from cadenza.errors import CadenzaError, Invalid, Mistake, Reason
 from cadenza.events import Lane, Verdict
+from cadenza.flags.compile import bucket_of
+from cadenza.flags.policy import from_wire
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 EXAMPLES = REFERENCE / "examples"
@@ -203,10 +206,12 @@ def test_a_publish_answers_per_entry_with_an_intent_or_with_a_code() -> None:
     results = cast("list[Document]", load("publish-results.json")["results"])
     for result in results:
         accepted = result["code"] is None
-        assert accepted == (result["intentId"] is not None) == (result["detail"] is None)
+        assert accepted == (result["intentId"] is not None)
         assert accepted == (result["state"] in INTENT_STATES)
         assert accepted or result["code"] in PUBLISH_CODES
+        assert accepted or (result["state"], bool(result["detail"])) == ("refused", True)
     assert load("intent.json")["id"] in [result["intentId"] for result in results]
+    assert load("publish-request.json")["entryIds"] == [result["entryId"] for result in results]
 
 
 def test_a_decision_takes_its_variant_and_version_from_the_policy() -> None:
@@ -215,6 +220,22 @@ def test_a_decision_takes_its_variant_and_version_from_the_policy() -> None:
     assert decision["variant"] in variants.values()
     assert (decision["key"], decision["version"]) == (policy["key"], policy["version"])
     assert cast("int", decision["bucket"]) < cast("int", policy["percentBp"])
+    assert decision["userId"] not in cast("list[str]", policy["allow"])
+
+
+def test_the_bucket_of_the_decision_is_the_one_the_contract_describes() -> None:
+    policy, decision = load("flag-policy.json"), load("flag-decision.json")
+    user_id = str(decision["userId"])
+    named = f"{policy['salt']}:{policy['key']}:{user_id}".encode()
+    first8 = hashlib.sha256(named).digest()[:8]
+    assert decision["bucket"] == int.from_bytes(first8, "big") % 10_000
+    assert decision["bucket"] == bucket_of(
+        salt=str(policy["salt"]), key=str(policy["key"]), user_id=user_id
+    )
+
+
+def test_the_policy_is_one_that_the_product_takes_and_gives_back() -> None:
+    assert from_wire(load("flag-policy.json")).as_wire() == load("flag-policy.json")
 
 
 def test_the_closed_sets_of_the_page_are_those_tested_here() -> None:
