@@ -1,0 +1,1 @@
+"""HTTP: routes, streams and problem documents. Routes live here, decisions never do."""

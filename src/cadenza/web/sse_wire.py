@@ -1,0 +1,103 @@
+"""What a stream puts on the wire: frames, encoded once, and writes that are begun in place."""
+
+from collections.abc import Awaitable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import Message
+
+HEARTBEAT = b": hb\n\n"
+
+
+def frame(
+    event: str | None,
+    data: bytes | None,
+    *,
+    event_id: str | None = None,
+    retry_ms: int | None = None,
+) -> bytes:
+    """Return one encoded frame; line breaks in `data` are kept, the other parts are one line."""
+    lines: list[bytes] = []
+    if retry_ms is not None:
+        lines.append(b"retry: %d" % retry_ms)
+    if event_id is not None:
+        lines.append(b"id: " + event_id.encode())
+    if event is not None:
+        lines.append(b"event: " + event.encode())
+    if data is not None:
+        text = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines.extend(b"data: " + line for line in text.split(b"\n"))
+    return b"\n".join(lines) + b"\n\n"
+
+
+def body(frames: bytes, *, is_last: bool) -> Message:
+    """Return the server's message for these frames."""
+    return {"type": "http.response.body", "body": frames, "more_body": not is_last}
+
+
+@dataclass(slots=True)
+class Waiting:
+    """What a client has not taken yet: the pieces queued, and the one being written.
+
+    `frames` and `size` (bytes) count both, from `add` or `hold` until `settle`.
+    """
+
+    pieces: list[bytes] = field(default_factory=list[bytes])
+    frames: int = 0
+    size: int = 0
+
+    def add(self, piece: bytes, count: int) -> None:
+        """Queue a piece of `count` frames."""
+        self.pieces.append(piece)
+        self.hold(len(piece), count)
+
+    def hold(self, size: int, count: int) -> None:
+        """Count a piece that is being written."""
+        self.size += size
+        self.frames += count
+
+    def take(self) -> tuple[bytes, int]:
+        """Return the queue as one piece, to be settled; called when nothing is being written."""
+        piece = b"".join(self.pieces)
+        self.pieces.clear()
+        return piece, self.frames
+
+    def settle(self, size: int, count: int) -> None:
+        """Stop counting a piece: the server has it."""
+        self.hold(-size, -count)
+
+    def exceeds(self, frames: int, size: int) -> bool:
+        """Say whether more waits than this many frames or bytes."""
+        return self.frames > frames or self.size > size
+
+
+def begin(write: Awaitable[None]) -> "Rest | None":
+    """Take the first step of a write here and now; return what remains, None if that was all.
+
+    Raises what the write raises in its first step.
+    """
+    steps = write.__await__()
+    try:
+        return Rest(steps, next(steps))
+    except StopIteration:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What remains of a write that has to wait; one task may await it.
+
+    The first step told what it waits for (in asyncio, a future). A task that is told the same
+    waits for it too, done by then or not, and takes the later steps itself. Cancelling that task
+    abandons the write.
+    """
+
+    steps: Generator[Any, Any, None]
+    waits_for: object
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            yield self.waits_for
+            yield from self.steps
+        finally:
+            self.steps.close()
