@@ -393,8 +393,8 @@ def test_a_server_that_gives_up_cancels_the_request(*, is_draining: bool, how: E
             case.hub.drain()
         await settled()
         serving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await serving
+        await asyncio.wait([serving])
+        assert serving.cancelled()
 
     assert run(scenario).ends == [(how, 0)]
 
@@ -407,8 +407,8 @@ def test_a_servers_cancel_is_not_swallowed_by_our_own() -> None:
         case.stream.push(b"a")
         case.stream.push(b"b")  # overflow: the stream cancels its own wait
         serving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await serving
+        await asyncio.wait([serving])
+        assert serving.cancelled()
 
     limits = StreamLimits(max_frames=1, linger_s=3600)
     assert run(scenario, limits).ends == [(Ending.CLIENT_SLOW, 0)]
