@@ -1,0 +1,1 @@
+"""Calendars: asked for, drafted, kept, edited, exported."""
