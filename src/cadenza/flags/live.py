@@ -34,7 +34,7 @@ POLL_S: Final = 0.5
 class Note(Protocol):
     """Writes one line that is no unit of work; `Log.note` is one."""
 
-    def __call__(self, name: str, *, level: str = "info", **fields: object) -> None:
+    def __call__(self, name: str, /, *, level: str = "info", **fields: object) -> None:
         """Write the line."""
         ...
 
