@@ -65,8 +65,8 @@ class Surroundings:
 def by_operator(*, actor: str, reason: str, verb: str, request_id: str | None) -> By:
     """Return an operator's act; raise Invalid when the reason is not one."""
     told = reason.strip()
-    if not REASON_MIN <= len(told) <= REASON_MAX:
-        fix = f"Say why, in {REASON_MIN} to {REASON_MAX} characters"
+    if not (REASON_MIN <= len(told) <= REASON_MAX and told.isprintable()):
+        fix = f"Say why, in {REASON_MIN} to {REASON_MAX} characters on one line"
         mistake = Mistake(pointer="/reason", code="REASON_MISSING", fix=fix)
         raise Invalid("An operator's act needs a reason", mistakes=[mistake])
     cause = {"kind": "operator", "verb": verb, "requestId": request_id}

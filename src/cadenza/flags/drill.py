@@ -52,7 +52,8 @@ def _flag_mistakes(flags: Mapping[str, str]) -> list[Mistake]:
         known = VARIANTS.get(key)
         if known is None:
             fix = f"Use one of: {', '.join(VARIANTS)}"
-            mistakes.append(Mistake(pointer=f"/flags/{key}", code="UNKNOWN_FLAG", fix=fix))
+            pointer = "/flags/" + key.replace("~", "~0").replace("/", "~1")
+            mistakes.append(Mistake(pointer=pointer, code="UNKNOWN_FLAG", fix=fix))
         elif variant not in {known.on, known.safe}:
             fix = f"Use {known.on} or {known.safe}"
             mistakes.append(Mistake(pointer=f"/flags/{key}", code="UNKNOWN_VARIANT", fix=fix))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Final
 
 from psycopg.types.json import Jsonb
@@ -83,7 +84,7 @@ SELECT s.version, 'drill', %(actor)s, %(reason)s, %(cause)s,
        jsonb_build_object('userId', %(user_id)s::text, 'flags', %(flags)s::jsonb,
                           'expiresAt', d.expires_at)
   FROM d, cadenza.flag_set s
-RETURNING seq"""
+RETURNING (after ->> 'expiresAt')::timestamptz AS expires_at"""
 _FIND_DRILL = """
 SELECT flags FROM cadenza.drill_context
  WHERE id = %(id)s AND user_id = %(user_id)s AND expires_at > now()"""
@@ -192,10 +193,10 @@ async def change(
     return await database.as_ops(work, closing=gate_of(key), budget_s=CHANGE_BUDGET_S)
 
 
-async def open_drill(conn: Conn, drill: Drill, *, ttl_s: int, by: By) -> None:
-    """Store a drill for `ttl_s`, audited, and drop the expired ones. As the operators."""
+async def open_drill(conn: Conn, drill: Drill, *, ttl_s: int, by: By) -> datetime:
+    """Store a drill, audited, and drop the expired ones; return when it ends. As the operators."""
     await conn.execute(_EXPIRE_DRILLS)
-    await conn.execute(
+    cursor = await conn.execute(
         _OPEN_DRILL,
         {
             "id": drill.id,
@@ -207,6 +208,10 @@ async def open_drill(conn: Conn, drill: Drill, *, ttl_s: int, by: By) -> None:
             "cause": Jsonb(dict(by.cause)),
         },
     )
+    row = await cursor.fetchone()
+    if row is None:
+        raise Unavailable("The flags have no first values yet: run `cadenza migrate`")
+    return row["expires_at"]
 
 
 async def find_drill(conn: Conn, *, drill_id: str, user_id: str) -> Drill:

@@ -113,7 +113,7 @@ def test_what_changed_is_named_as_on_the_wire_and_a_version_alone_is_nothing() -
     assert changed_fields(CALENDAR, replace(CALENDAR, version=99)) == []
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "ok", " ok ", "x" * 501])
+@pytest.mark.parametrize("reason", ["", "  ", "ok", " ok ", "x" * 501, "a\x00bc", "two\nlines"])
 def test_an_act_without_a_reason_is_refused(reason: str) -> None:
     with pytest.raises(Invalid) as refused:
         by_operator(actor="ana", reason=reason, verb="kill", request_id=None)
