@@ -55,8 +55,8 @@ def embedded_postgres(
     (on Linux, however this process ends). Call it from the main thread: the kernel counts the
     thread that starts Postgres as its parent.
 
-    `fast=True` is for tests only: it does not wait for the disk, so a crash of the machine may
-    destroy the data.
+    `fast=True` is for tests only: commits do not wait for the disk. They survive the end of any
+    process, but a crash of the machine may destroy the data folder.
 
     Raises DatabaseUnavailable when another process runs this home, or Postgres does not start.
     """
@@ -109,7 +109,7 @@ def _options(max_connections: int, *, fast: bool) -> list[str]:
         "log_timezone": "UTC",
     }
     if fast:
-        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options |= {"fsync": "off", "full_page_writes": "off"}
     return [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
 
 
