@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from cadenza.db.embedded import EmbeddedPostgres, embedded_postgres
+from cadenza.db.embedded_place import erase_data
 from cadenza.db.migrate import allow_login, migrate
 from support import TestDatabase
 
@@ -31,6 +32,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedPost
         migrate(_with_database(server.dsn, "cadenza_template"))
         allow_login(server.dsn, APP_PASSWORD)
         yield server
+    erase_data(home)  # which may be outside the test's folder
 
 
 @pytest.fixture
