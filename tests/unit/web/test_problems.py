@@ -241,7 +241,7 @@ def test_a_body_that_cannot_be_read_is_a_problem_too() -> None:
     ("body", "pointer", "code", "fix"),
     [
         ({"cadense": SECRET}, "/cadense", "UNKNOWN_FIELD", "Use cadence, or remove it"),
-        ({"entries": [{"titel": SECRET}]}, "/entries/0/titel", "UNKNOWN_FIELD", "Use title, or"),
+        ({"entries": [{"titles": SECRET}]}, "/entries/0/titles", "UNKNOWN_FIELD", "Use title, or"),
         ({"first": {"entryid": 1}}, "/first/entryid", "UNKNOWN_FIELD", "Use entryId, or remove it"),
         ({"x/y~z": 1}, "/x~1y~0z", "UNKNOWN_FIELD", "Remove it; the fields here are cadence, "),
         ({}, "/cadence", "MISSING", "Add it"),
