@@ -1,6 +1,7 @@
 """Producers: one task per run that stores each entry, then shows it, and always ends the run."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from cadenza.calendar.ending import Instance, Judge, end_run, judged_by, judged_
 from cadenza.calendar.event_log import EventLog
 from cadenza.calendar.frames import entry_frame, error_frame
 from cadenza.calendar.generator import Drafted, Ended, Generator, Rejected, RunStatus
+from cadenza.calendar.model import entry_frame_wire
 from cadenza.calendar.request import Draft, RunRequest
 from cadenza.calendar.store import runs
 from cadenza.calendar.store.commit import NewEntry
@@ -27,10 +29,6 @@ from cadenza.telemetry.recorder import Record
 
 ABANDONED_AFTER_S = 8.0
 _Item = Drafted | Rejected | Ended
-
-
-class _LeaseLostError(Exception):
-    """The run is no longer ours: someone else ends it, and nothing more may be written."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +78,10 @@ class Producers:
         loop = asyncio.get_running_loop()
         live = self._live[run.id] = _Live(run, loop.create_future(), loop.time())
         self._parts.events.begin(run.id, run.frame)
-        task = asyncio.create_task(self._produce(live, request), name=f"run {run.id}")
+        # A context of its own: a run outlives the request that starts it, and its budget.
+        task = asyncio.create_task(
+            self._produce(live, request), name=f"run {run.id}", context=contextvars.Context()
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -162,39 +163,43 @@ class Producers:
         with entered(_context(live.run)):
             try:
                 ended = await self._generate(live, request)
-            except _LeaseLostError:
-                self._parts.events.lose(live.run.id)
-            except DatabaseUnavailable:
-                self._show_failure(live)
-                ended = Ended(status=RunStatus.FAILED, reason=Reason.DATABASE_UNAVAILABLE)
-                await self._finish(live, ended)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the run gets its end
-                self._parts.log.note(
-                    "process.instance.failed", level="error", error=error_fields(error)
-                )
-                await self._finish(live, Ended(status=RunStatus.FAILED, reason=Reason.INTERNAL))
-            else:
-                await self._finish(live, ended)
+                if ended is None:
+                    self._parts.events.lose(live.run.id)
+                else:
+                    await self._finish(live, ended)
             finally:
                 self._live.pop(live.run.id, None)
 
-    async def _generate(self, live: _Live, request: RunRequest) -> Ended:
+    async def _generate(self, live: _Live, request: RunRequest) -> Ended | None:
+        """Store and show entries until the run's end; None when it is no longer ours."""
+        try:
+            return await self._store_all(live, request)
+        except DatabaseUnavailable:
+            self._show_failure(live)
+            return Ended(status=RunStatus.FAILED, reason=Reason.DATABASE_UNAVAILABLE)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the run gets its end
+            self._parts.log.note(
+                "process.instance.failed", level="error", error=error_fields(error)
+            )
+            return Ended(status=RunStatus.FAILED, reason=Reason.INTERNAL)
+
+    async def _store_all(self, live: _Live, request: RunRequest) -> Ended | None:
         generator = self._parts.generators[live.run.variant]
         async with aclosing(generator.entries(request)) as items:
             while True:
                 item = await _next_or_stop(items, live.stop)
                 if isinstance(item, Ended):
                     return item
-                if isinstance(item, Drafted):
-                    await self._store(live, item.draft)
-                else:
+                if isinstance(item, Rejected):
                     live.rejected += 1
                     self._parts.log.note("calendar.entry.rejected", message=item.why)
+                elif not await self._store(live, item.draft):
+                    return None
 
-    async def _store(self, live: _Live, draft: Draft) -> None:
-        """Store one entry, then show it."""
+    async def _store(self, live: _Live, draft: Draft) -> bool:
+        """Store one entry, then show it; False when the run is no longer ours to write to."""
         seq, entry_id = live.entries + 1, self._parts.new_id()
-        frame = entry_frame(1, seq, _entry_wire(entry_id, draft))
+        frame = entry_frame(1, seq, entry_frame_wire(draft, entry_id))
         item = NewEntry(
             run_id=live.run.id,
             token=live.run.lease_token,
@@ -203,9 +208,10 @@ class Producers:
             frame=frame,
         )
         if not await self._parts.committer.store(item):
-            raise _LeaseLostError
+            return False
         live.entries = seq
         self._parts.events.append(live.run.id, frame)
+        return True
 
     async def _finish(self, live: _Live, ended: Ended) -> None:
         """Store the end and show it; while the database is away, keep trying for ever."""
@@ -273,25 +279,6 @@ def _context(run: NewRun) -> Context:
         lane=Lane(run.lane),
         flags={"calendar": f"{run.variant}@{run.flag_version}"},
     )
-
-
-def _entry_wire(entry_id: UUID, draft: Draft) -> dict[str, Any]:
-    return {
-        "id": entry_id,
-        "version": 1,
-        "title": draft.title,
-        "channel": draft.channel,
-        "format": draft.format,
-        "copy": draft.copy,
-        "script": draft.script,
-        "targetAudience": draft.target_audience,
-        "date": draft.date,
-        "time": draft.time,
-        "timezone": draft.timezone,
-        "hashtags": draft.hashtags,
-        "media": draft.media,
-        "status": "draft",
-    }
 
 
 def _entry_row(run_id: UUID, entry_id: UUID, draft: Draft) -> dict[str, Any]:

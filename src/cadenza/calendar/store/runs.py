@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from cadenza.db.pool import Conn, become_worker
 
-_FLAG_SET = "SELECT version FROM cadenza.flag_set WHERE id = 1"
+_FLAG_SET = "SELECT version FROM cadenza.flag_set"
 _BY_KEY = """
 SELECT id, fingerprint FROM cadenza.run WHERE user_id = %s AND idempotency_key = %s
 """
@@ -139,18 +139,25 @@ async def insert(conn: Conn, new: NewRun, *, limit: int, window_s: int) -> Inser
 
     The calendar row is locked before anything is decided, as save-all does.
     """
-    if new.idempotency_key is not None:
-        known = await _one(conn, _BY_KEY, [new.user_id, new.idempotency_key])
-        if known is not None:
-            return Inserted(attached=known["id"], fingerprint=known["fingerprint"])
+    known = await _known(conn, new)
+    if known is not None:
+        return known
     version = await _one(conn, _FLAG_SET, [])
     if version is None or version["version"] != new.set_version:
         return Inserted(is_stale=True)
     await conn.execute(_NEW_CALENDAR, [new.calendar_id, new.user_id])
     if await _one(conn, _LOCK_CALENDAR, [new.calendar_id]) is None:
         return Inserted(is_foreign=True)
-    refused = await _refused(conn, new, limit=limit, window_s=window_s)
+    # Again: the same key may have made its run while this one waited for the calendar.
+    refused = await _known(conn, new) or await _refused(conn, new, limit=limit, window_s=window_s)
     return refused or await _insert_as_worker(conn, new)
+
+
+async def _known(conn: Conn, new: NewRun) -> Inserted | None:
+    if new.idempotency_key is None:
+        return None
+    row = await _one(conn, _BY_KEY, [new.user_id, new.idempotency_key])
+    return None if row is None else Inserted(attached=row["id"], fingerprint=row["fingerprint"])
 
 
 async def _refused(conn: Conn, new: NewRun, *, limit: int, window_s: int) -> Inserted | None:
@@ -175,10 +182,7 @@ async def _insert_as_worker(conn: Conn, new: NewRun) -> Inserted:
     made = await _one(conn, _INSERT, row)
     if made is None:  # another request of this user was a moment faster
         active = await _one(conn, _ACTIVE, [new.user_id])
-        known = await _one(conn, _BY_KEY, [new.user_id, new.idempotency_key])
-        if known is not None:
-            return Inserted(attached=known["id"], fingerprint=known["fingerprint"])
-        return Inserted(active=active["id"] if active else new.id)
+        return await _known(conn, new) or Inserted(active=active["id"] if active else new.id)
     await conn.execute(_EVENT, [new.id, 0, new.user_id, new.frame, False])
     return Inserted(started_at=made["started_at"])
 
