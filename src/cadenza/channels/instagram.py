@@ -127,7 +127,8 @@ def _carousel(caption: str, media: Sequence[Media]) -> dict[str, object]:
 
 def _source(media: Media) -> dict[str, object]:
     field = "video_url" if _is_video(media) else "image_url"
-    return {field: later(f"public address of media {media.id}")}
+    address = later(f"public address of media {media.id}")
+    return {field: media.id if media.id.startswith("https://") else address}
 
 
 def _is_video(media: Media) -> bool:
