@@ -115,7 +115,9 @@ class RequestFinished(Event):
         "rejected": "Answered 4xx, or the client left before the answer (reason client_left)",
         "failed": "Answered 5xx, or broke off by our own fault",
     }
-    never_null: ClassVar[tuple[str, ...]] = ("requestId", "status", "durationMs")
+    never_null: ClassVar[tuple[str, ...]] = (
+        *("requestId", "status", "durationMs", "method", "route"),
+    )
     method: str
     route: str
     http_status: int | None
@@ -123,7 +125,7 @@ class RequestFinished(Event):
 
     def severity(self) -> str:
         """Return error for our own failures, info for everything else."""
-        return "error" if self.http_status is not None and self.http_status >= 500 else "info"  # noqa: PLR2004
+        return "error" if self.status == "failed" or (self.http_status or 0) >= 500 else "info"  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,14 @@ class StreamFinished(Outcome):
         "frames": "Frames sent on this connection",
         "resumed": "Whether it began from a Last-Event-ID",
     }
+    statuses: ClassVar[dict[str, str]] = {
+        "terminal": "The client has the last frame",
+        "client_left": "The client went first",
+        "client_slow": "The client did not read; we closed, it resumes",
+        "drained": "This instance is stopping; the client was told to reconnect",
+        "failed": "It broke off by our own fault",
+    }
+    never_null: ClassVar[tuple[str, ...]] = ("userId", "calendarId", "runId", "status", "verdict")
     frames: int = 0
     resumed: bool = False
 

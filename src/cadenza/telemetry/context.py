@@ -27,6 +27,7 @@ class Context:
     flags: dict[str, str] = field(default_factory=dict[str, str])
     code: str | None = None
     route: str | None = None
+    traceparent: str | None = None
 
 
 _current: ContextVar[Context | None] = ContextVar("cadenza_context", default=None)

@@ -63,10 +63,6 @@ class Log:
         self.foreign: list[Any] = [_from_library, self._complete, _redact]
 
     def now(self) -> datetime:
-        """Return the instant, as the log's own clock has it."""
-        return self._clock()
-
-    def now(self) -> datetime:
         """Return the instant a line written now would have."""
         return self._clock()
 
@@ -75,6 +71,10 @@ class Log:
         fields = event.as_fields()
         fields["timestamp"] = getattr(event, "at", None)
         self._line(event.name, event.severity(), fields)
+
+    def failure(self, error: Exception) -> None:
+        """Write that something of this process raised and was caught; its text is left out."""
+        self.note("process.instance.failed", level="error", error=error_fields(error))
 
     def note(self, name: str, *, level: str = "info", **fields: object) -> None:
         """Write a line that is no unit of work; `name` is one of events.NOTES."""
