@@ -28,7 +28,7 @@ from cadenza.flags import store as flag_store
 from cadenza.flags.live import Flags, open_flags
 from cadenza.settings import Profile, Settings
 from cadenza.telemetry import outcomes
-from cadenza.telemetry.log import Log, error_fields
+from cadenza.telemetry.log import Log
 from cadenza.telemetry.metrics import Metrics
 from cadenza.telemetry.open import open_log
 from cadenza.telemetry.outcomes import Ring
@@ -119,10 +119,9 @@ async def open_runtime(settings: Settings) -> AsyncGenerator[Runtime]:
                 dropped=lambda _key: metrics.dropped_fields.inc(),
             )
         )
-        record = Recorder([log.event, metrics], lambda error: _broken_sink(log, error))
-        database = Database(
-            _needed(settings.database_url, "database_url"), budget_s=settings.request_budget_s
-        )
+        record = Recorder([log.event, metrics], log.failure)
+        dsn = (settings.database_url or SecretStr("")).get_secret_value()
+        database = Database(dsn, budget_s=settings.request_budget_s)
         await database.open()
         stack.push_async_callback(database.close)
         flags = await stack.enter_async_context(
@@ -294,16 +293,5 @@ async def _for_ever(log: Log, loop: Callable[[], Awaitable[object]]) -> None:
         try:
             await loop()
         except Exception as error:  # noqa: BLE001  # told, and begun again
-            log.note("process.instance.failed", level="error", error=error_fields(error))
+            log.failure(error)
             await asyncio.sleep(1.0)
-
-
-def _broken_sink(log: Log, error: Exception) -> None:
-    with suppress(Exception):
-        log.note("process.instance.failed", level="error", error=error_fields(error))
-
-
-def _needed(value: SecretStr | None, name: str) -> str:
-    if value is None:
-        raise ValueError(f"{name} is not set")
-    return value.get_secret_value()

@@ -24,7 +24,7 @@ from cadenza.db.pool import Conn, Database
 from cadenza.errors import DatabaseUnavailable, Reason
 from cadenza.events import Lane
 from cadenza.telemetry.context import Context, entered
-from cadenza.telemetry.log import Log, error_fields
+from cadenza.telemetry.log import Log
 from cadenza.telemetry.recorder import Record
 
 ABANDONED_AFTER_S = 8.0
@@ -122,9 +122,7 @@ class Producers:
             except DatabaseUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001  # one bad run must not stop the reaper
-                self._parts.log.note(
-                    "process.instance.failed", level="error", error=error_fields(error)
-                )
+                self._parts.log.failure(error)
             await asyncio.sleep(self._parts.renew_s)
 
     async def reap_once(self) -> int:
@@ -178,9 +176,7 @@ class Producers:
             self._show_failure(live)
             return Ended(status=RunStatus.FAILED, reason=Reason.DATABASE_UNAVAILABLE)
         except Exception as error:  # noqa: BLE001  # whatever it is, the run gets its end
-            self._parts.log.note(
-                "process.instance.failed", level="error", error=error_fields(error)
-            )
+            self._parts.log.failure(error)
             return Ended(status=RunStatus.FAILED, reason=Reason.INTERNAL)
 
     async def _store_all(self, live: _Live, request: RunRequest) -> Ended | None:

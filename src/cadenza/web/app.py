@@ -49,7 +49,9 @@ def create_app(runtime: Runtime) -> FastAPI:
 def serve(app: FastAPI) -> ASGIApp:
     """Return what a server runs: the application inside its one layer."""
     runtime: Runtime = app.state.runtime
-    return RequestLayer(app, record=runtime.record, budget_s=runtime.request_budget_s)
+    return RequestLayer(
+        app, record=runtime.record, count=runtime.metrics, budget_s=runtime.request_budget_s
+    )
 
 
 async def drain(app: FastAPI) -> None:
