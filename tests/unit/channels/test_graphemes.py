@@ -22,6 +22,7 @@ from cadenza.channels.graphemes import grapheme_count
         ("❤\ufe0f", 1),
         ("❤\ufe0f\u200d🔥", 1),
         ("a\u200db", 2),
+        ("a\u200d🔥", 2),
         ("🇪🇸", 1),
         ("🇪🇸🇫🇷", 2),
         ("🇪🇸🇫", 2),

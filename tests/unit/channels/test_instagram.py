@@ -92,3 +92,9 @@ def test_several_media_are_a_carousel_in_their_order() -> None:
         {"media_type", "children", "caption"},
         {"creation_id"},
     ]
+
+
+def test_media_that_has_an_address_of_its_own_is_fetched_from_there() -> None:
+    media = Media(id="https://cdn.example/a.jpg", mime="image/jpeg")
+    (container, _) = bodies(Instagram().frozen_request(post(media), ACCOUNT))
+    assert container["image_url"] == "https://cdn.example/a.jpg"
