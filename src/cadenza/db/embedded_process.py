@@ -118,21 +118,25 @@ def _spawned(place: Place, log: Path, arguments: list[str]) -> subprocess.Popen[
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # SIGINT is Postgres' fast, clean shutdown.
                 start_new_session=True,  # Ctrl-C in a terminal is for us; we stop Postgres last
-                preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509 - only system calls inside
+                preexec_fn=dying_with(os.getpid(), signal.SIGINT),  # noqa: PLW1509  # system calls
             )
     except OSError as error:
         raise DatabaseUnavailable(f"Postgres does not run: {error}") from error
 
 
-def _dying_with(parent: int) -> Callable[[], None] | None:
-    """Return what the child does before it becomes Postgres: ask to be stopped when we die."""
+def dying_with(parent: int, number: signal.Signals) -> Callable[[], None] | None:
+    """Return what a child does before its program starts: ask for this signal at our death.
+
+    For the main thread's children only: the kernel sends it when the thread that forked ends.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
 
     def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGINT)  # SIGINT is Postgres' fast, clean shutdown
+        prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # we died before the request was in
             os._exit(1)
 

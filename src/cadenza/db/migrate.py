@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import psycopg.sql
 
-from cadenza.errors import Unavailable
+from cadenza.errors import DatabaseUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -66,13 +66,32 @@ def offline_sql() -> str:
 
 
 def current(dsn: str) -> str | None:
-    """Return the revision of the database at `dsn`, None before the first; read only."""
-    with psycopg.connect(dsn, connect_timeout=5, autocommit=True, prepare_threshold=None) as conn:
-        found = conn.execute("SELECT to_regclass('cadenza.schema_version')::text").fetchone()
-        if found is None or found[0] is None:
-            return None
-        row = conn.execute("SELECT version_num FROM cadenza.schema_version").fetchone()
-        return None if row is None else str(row[0])
+    """Return the revision of the database at `dsn`, None before the first; read only.
+
+    For the owner's login and the service's alike. Raises DatabaseUnavailable when it cannot be
+    reached.
+    """
+    try:
+        with psycopg.connect(dsn, connect_timeout=5, prepare_threshold=None) as conn:
+            return _revision(conn)
+    except psycopg.OperationalError as error:
+        told = str(error).partition("\n")[0]
+        raise DatabaseUnavailable(f"The database cannot be reached: {told}") from error
+
+
+def _revision(conn: "psycopg.Connection") -> str | None:
+    found = conn.execute("SELECT to_regnamespace('cadenza')::text").fetchone()
+    if found is None or found[0] is None:
+        return None
+    conn.execute(  # the service's login may look only as one of its roles
+        "SELECT set_config('role', 'cadenza_ops', true) "
+        "WHERE pg_has_role(current_user, 'cadenza_ops', 'MEMBER')"
+    )
+    found = conn.execute("SELECT to_regclass('cadenza.schema_version')::text").fetchone()
+    if found is None or found[0] is None:
+        return None
+    row = conn.execute("SELECT max(version_num) FROM cadenza.schema_version").fetchone()
+    return None if row is None or row[0] is None else str(row[0])
 
 
 def allow_login(dsn: str, password: str) -> None:
