@@ -20,13 +20,12 @@ _STABLE = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 def as_json(calendar: Calendar, entries: Iterable[Entry]) -> bytes:
-    """Return the calendar's id, revision and entries as UTF-8 JSON with sorted keys.
+    """Return the calendar's id and entries as UTF-8 JSON with sorted keys.
 
-    No time of the export is in it: what has not changed is exported as the same bytes.
+    Neither a time nor the revision is in it: entries that say the same are the same bytes.
     """
     document = {
         "id": str(calendar.id),
-        "revision": calendar.revision,
         "entries": [entry_export_wire(entry) for entry in in_order(entries)],
     }
     return orjson.dumps(document, option=_STABLE)
