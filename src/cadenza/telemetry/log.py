@@ -11,17 +11,20 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
+from uuid import UUID
 
 import orjson
 import structlog
 
 from cadenza import events
+from cadenza.errors import Reason
 from cadenza.telemetry.context import current
 from cadenza.telemetry.redact import redact_value
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MESSAGE_CHARS = 500
 _OURS = frozenset({"schema", "timestamp", "level", "event", "version", "replica", "lane"})
+_NO_TEXT = frozenset({type(None), int, bool, float, UUID, Reason, events.Verdict, events.Lane})
 _ALWAYS = {event.name: dict.fromkeys((*events.REQUIRED, *event.extra)) for event in events.EVENTS}
 _NOTE = dict.fromkeys(events.REQUIRED)
 _KEYS = frozenset(events.REQUIRED) | frozenset(events.ANY_LINE)
@@ -59,7 +62,8 @@ class Log:
             structlog.BytesLogger(stream),
             processors=processors,
             wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        )
+            context_class=dict,
+        ).bind()  # once: what wrap_logger returns would bind anew for every line
         self.foreign: list[Any] = [_from_library, self._complete, _redact]
 
     def now(self) -> datetime:
@@ -149,8 +153,10 @@ def _from_library(_logger: object, _name: str, record_fields: Fields) -> Fields:
     record: logging.LogRecord = record_fields["_record"]
     text = str(record_fields["event"]).partition("\n")[0][:MESSAGE_CHARS]
     fields: Fields = {"message": f"{record.name}: {text}"}
-    if record.exc_info and record.exc_info[1] is not None:
-        fields["error"] = error_fields(record.exc_info[1])
+    # Not from the record: the formatter has taken it away there, lest a traceback be appended.
+    _, error, _ = record_fields.get("exc_info") or (None, None, None)
+    if error is not None:
+        fields["error"] = error_fields(error)
     return {"event": events.Noted.name, "fields": fields}
 
 
@@ -177,7 +183,7 @@ class _Text:
 
 def _redact(_logger: object, _name: str, line: Fields) -> Fields:
     for key, value in line.items():
-        if key not in _OURS:
+        if type(value) not in _NO_TEXT and key not in _OURS:
             line[key] = redact_value(value)
     return line
 

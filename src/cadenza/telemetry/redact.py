@@ -5,6 +5,7 @@ The first net is the allow-list of keys in `telemetry.log`. The shapes here also
 """
 
 import re
+from enum import Enum
 from typing import Any, cast
 
 REDACTED = "[redacted]"
@@ -19,7 +20,8 @@ SECRET = re.compile(
     r"|\b[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b"  # a Bluesky app password
     r"|\b\w[\w+.-]*://[^\s/:@\"'<>]*:(?!\[redacted)[^\s\"'<>]+@"  # a URL with a password in it
     r"|(?i:\b(?:password|passwd|pwd|passphrase|secret|token|api_?key|\w+_(?:token|secret|key)))"
-    r"[\"']?\s*[=:]\s*[\"']?(?!\[redacted)[^\s\"'&,;)\]}\[]{3,}"  # password=, "accessToken": "..."
+    r"[\"']?\s*(?:=\s*[\"']?|:\s*[\"']|:\s*(?=\S*\d))"  # password=, "refresh_token": "..."
+    r"(?!\[redacted)[^\s\"'&,;)\]}\[]{3,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*-----|\Z)"
 )
 
@@ -31,6 +33,7 @@ _TRACES = (
     *("akia", "://", "pass", "pwd", "secret", "token", "key", "sk-", "sk_", "pk-", "pk_", "rk-"),
     *("rk_", "sb-", "sb_", "sbp", "whsec", "xox", "gh", "glpat"),
 )
+_SHORTEST = len("pwd=abc")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -41,7 +44,7 @@ def redact(text: str) -> str:
 
 def may_hold_secret(text: str) -> bool:
     """Say whether it is worth looking closely; never False for a text that SECRET matches."""
-    if _UUID.fullmatch(text):
+    if len(text) < _SHORTEST or _UUID.fullmatch(text):
         return False
     small = text.lower()
     for trace in _TRACES:
@@ -53,8 +56,7 @@ def may_hold_secret(text: str) -> bool:
 def redact_value(value: Any) -> Any:  # noqa: ANN401  # whatever a log line may carry
     """Return the value with every text in it redacted, however deep in dicts and lists."""
     if isinstance(value, str):
-        # An enum is a word of ours and must stay one.
-        return redact(value) if type(value) is str else value
+        return value if isinstance(value, Enum) else redact(value)  # an enum is a word of ours
     if isinstance(value, dict):
         inside = cast("dict[Any, Any]", value)
         return {redact_value(key): redact_value(item) for key, item in inside.items()}

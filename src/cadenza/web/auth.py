@@ -170,7 +170,7 @@ def user_id_in(scope: Scope) -> str | None:
     """Return the id of the user whose valid token a request carries; for the log, never raises."""
     try:
         return verifier_of(scope).user(_bearer(scope)).id
-    except (CadenzaError, KeyError):  # KeyError: refused before any application saw it
+    except (CadenzaError, KeyError, AttributeError):  # no application, or one without users
         return None
 
 
