@@ -60,12 +60,18 @@ class Breaker:
         ) and self._abandoned[-1] - self._abandoned[0] < self._window_s
 
 
-def remaining_s(budget_s: float) -> float:
-    """Return what is left for one call: its own budget, cut by the request's deadline if any."""
+def remaining_s(usual_s: float, own_s: float | None) -> float:
+    """Return how long one call may take: its own budget, or what the request has left.
+
+    A call with a budget of its own (an operator's flip, a run's commit) is not cut by the request
+    it happens to be made in.
+    """
+    if own_s is not None:
+        return own_s
     until = deadline.get()
     if until is None:
-        return budget_s
-    return min(budget_s, until - asyncio.get_running_loop().time())
+        return usual_s
+    return min(usual_s, until - asyncio.get_running_loop().time())
 
 
 async def within(budget_s: float, work: Coroutine[Any, Any, T], left: set[asyncio.Task[Any]]) -> T:

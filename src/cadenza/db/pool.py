@@ -100,7 +100,7 @@ class Database:
         self, lane: "_Lane", start: "_Start", work: Work[T], budget_s: float | None
     ) -> T:
         lane.breaker.check()
-        time_s = budget.remaining_s(self._budget_s if budget_s is None else budget_s)
+        time_s = budget.remaining_s(self._budget_s, budget_s)
         try:
             result = await budget.within(
                 time_s, _transact(lane, start, work, time_s), self._abandoned
