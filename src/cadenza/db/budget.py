@@ -60,7 +60,7 @@ class Breaker:
         ) and self._abandoned[-1] - self._abandoned[0] < self._window_s
 
 
-def remaining_s(usual_s: float, own_s: float | None) -> float:
+def remaining_s(usual_s: float, own_s: float | None = None) -> float:
     """Return how long one call may take: its own budget, or what the request has left.
 
     A call with a budget of its own (an operator's flip, a run's commit) is not cut by the request
