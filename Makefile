@@ -43,7 +43,7 @@ check: .venv/.ready  ## format, lint, types, imports, dependencies, spelling, mi
 	@PYTHONPATH=src "$(BIN)/lint-imports" --no-cache
 	@"$(BIN)/deptry" src
 	@"$(BIN)/codespell"
-	@"$(BIN)/python" -m cadenza migrate --sql | "$(BIN)/squawk" --config .squawk.toml -
+	@"$(BIN)/python" -m cadenza migrate --sql | "$(BIN)/squawk" --config .squawk.toml
 
 bench: .venv/.ready  ## measure, each against a baseline of the same run
 	@"$(BIN)/python" -m bench

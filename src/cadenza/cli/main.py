@@ -6,7 +6,6 @@ Exit codes: 0 ok, 1 a check failed, 2 usage, 3 cannot reach what it needs.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Final, Protocol, cast
 
 import typer
@@ -19,11 +18,19 @@ FAILED: Final = 1
 USAGE: Final = 2
 UNREACHABLE: Final = 3
 
-# In the order of the help. A verb's file is imported when the verb is asked for.
-VERBS: Final = (
-    *("up", "migrate", "token", "flags", "smoke", "logs", "version"),
-    "docs",
-)
+# In the order of the help. A verb's file is imported when that verb is asked for, so that
+# neither it nor the help waits for the others.
+VERBS: Final = {
+    "up": "Serve; in development with everything that takes.",
+    "migrate": "Bring the schema to the revision that this version ships.",
+    "token": "Print a token of a development user.",
+    "flags": "See and turn the flags; every change is audited.",
+    "smoke": "Prove a running Cadenza by its own API.",
+    "logs": "Check a log against its contract.",
+    "version": "Print the version, and the schema revision it ships.",
+    "docs": "Write the generated pages of the documentation.",
+}
+HIDDEN: Final = frozenset({"docs"})
 _ABOUT = "A content calendar and publishing backend that an operator can turn on, watch, take back."
 
 
@@ -63,10 +70,11 @@ def _command_line(given: Sequence[str]) -> typer.Typer:
     )
     cli.callback()(_nothing)  # so that a single verb stays a verb
     asked = next((word for word in given if not word.startswith("-")), None)
-    for name in (asked,) if asked in VERBS else VERBS:
-        if find_spec(f"cadenza.cli.{name}") is None:
-            continue
-        cast("Verb", import_module(f"cadenza.cli.{name}")).add_to(cli)
+    if asked in VERBS:
+        cast("Verb", import_module(f"cadenza.cli.{asked}")).add_to(cli)
+        return cli
+    for name, about in VERBS.items():
+        cli.command(name, help=about, hidden=name in HIDDEN)(_nothing)
     return cli
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
+from cadenza.cli.first_values import first_values
 from cadenza.cli.output import AsJson, person, print_json, print_line
-from cadenza.cli.serve import first_values
 from cadenza.db import migrate as schema
 from cadenza.db.embedded import embedded_dsn, embedded_postgres
 from cadenza.errors import DatabaseUnavailable

@@ -6,17 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 import uvloop
-from pydantic import SecretStr
 
+from cadenza.cli.first_values import first_values
 from cadenza.cli.server import DrainingServer
-from cadenza.db.pool import Database
-from cadenza.errors import DatabaseUnavailable
-from cadenza.flags.store import ensure_first_values
 from cadenza.runtime import open_runtime
 from cadenza.settings import Profile, Settings
 from cadenza.web import app as web
-
-_FIRST_VALUES_S = 5.0
 
 
 def serve(settings: Settings, listener: socket.socket, *, ready: Callable[[], None]) -> None:
@@ -36,20 +31,3 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
             ready=ready,
         )
         await server.serve([listener])
-
-
-async def first_values(dsn: SecretStr | None, *, development: bool) -> list[str] | None:
-    """Add the flags that the database does not have yet; None when it cannot be reached now."""
-    if dsn is None:
-        return None
-    database = Database(dsn.get_secret_value())
-    await database.open()
-    try:
-        return await database.as_ops(
-            lambda conn: ensure_first_values(conn, development=development),
-            budget_s=_FIRST_VALUES_S,
-        )
-    except DatabaseUnavailable:
-        return None
-    finally:
-        await database.close()
