@@ -9,7 +9,9 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
+from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils.compat import uuid7
@@ -31,6 +33,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _REASON_OF = {"DATABASE_UNAVAILABLE": Reason.DATABASE_UNAVAILABLE}
 _REJECTED, _FAILED = 400, 500
+_PATH_IDS = frozenset({"calendar_id", "run_id", "intent_id"})
 
 
 class RequestLayer:
@@ -188,6 +191,7 @@ class _Exchange:
         status, reason = self._judged(about.code)
         if about.user_id is None and status == "rejected" and self.status not in {401, 403}:
             about.user_id = user_id_in(self.scope)  # refused before a route could ask who it was
+        _bind_path(about, self.scope)
         return RequestFinished(
             request_id=about.request_id,
             user_id=about.user_id,
@@ -217,6 +221,14 @@ class _Exchange:
         if self.status >= _FAILED:
             return "failed", _REASON_OF.get(code or "")
         return "rejected" if self.status >= _REJECTED else "ok", None
+
+
+def _bind_path(about: Context, scope: Scope) -> None:
+    """Name what the address names, where the request was refused before its route could."""
+    for name, value in (scope.get("path_params") or {}).items():
+        if name in _PATH_IDS and getattr(about, name) is None:
+            with suppress(ValueError):
+                setattr(about, name, UUID(str(value)))
 
 
 def route_of(scope: Scope) -> str:
