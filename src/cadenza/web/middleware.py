@@ -225,7 +225,8 @@ class _Exchange:
 
 def _bind_path(about: Context, scope: Scope) -> None:
     """Name what the address names, where the request was refused before its route could."""
-    for name, value in (scope.get("path_params") or {}).items():
+    named: dict[str, object] = scope.get("path_params") or {}
+    for name, value in named.items():
         if name in _PATH_IDS and getattr(about, name) is None:
             with suppress(ValueError):
                 setattr(about, name, UUID(str(value)))
