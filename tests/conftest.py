@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from hypothesis import settings
 from cadenza.db.embedded import EmbeddedPostgres, embedded_postgres
 from cadenza.db.embedded_place import erase_data
 from cadenza.db.migrate import allow_login, migrate
-from support import TestDatabase
+from support import NewDatabase, TestDatabase
 
 APP_PASSWORD = "app-" + secrets.token_hex(8)
 settings.register_profile("cadenza", deadline=None)  # tests assert nothing about time
@@ -35,14 +36,26 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedPost
     erase_data(home)  # which may be outside the test's folder
 
 
+@pytest.fixture(scope="session")
+def new_database(postgres: EmbeddedPostgres) -> NewDatabase:
+    """Make a fresh copy of the migrated template for a block, dropped afterwards."""
+
+    @contextmanager
+    def made() -> Generator[TestDatabase]:
+        name = "t_" + secrets.token_hex(6)
+        _execute(postgres.dsn, f"CREATE DATABASE {name} TEMPLATE cadenza_template")
+        owner = _with_database(postgres.dsn, name)
+        yield TestDatabase(name=name, owner_dsn=owner, dsn=_as_app(owner))
+        _execute(postgres.dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    return made
+
+
 @pytest.fixture
-def database(postgres: EmbeddedPostgres) -> Generator[TestDatabase]:
-    """A fresh copy of the migrated template, dropped afterwards."""
-    name = "t_" + secrets.token_hex(6)
-    _execute(postgres.dsn, f"CREATE DATABASE {name} TEMPLATE cadenza_template")
-    owner = _with_database(postgres.dsn, name)
-    yield TestDatabase(name=name, owner_dsn=owner, dsn=_as_app(owner))
-    _execute(postgres.dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+def database(new_database: NewDatabase) -> Generator[TestDatabase]:
+    """A database of the test's own."""
+    with new_database() as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ class TestDatabase:
     name: str
     owner_dsn: str
     dsn: str
+
+
+NewDatabase = Callable[[], AbstractContextManager[TestDatabase]]
 
 
 async def eventually(
