@@ -9,6 +9,8 @@ from uuid import UUID
 import orjson
 from psycopg.types.json import Jsonb
 
+from cadenza.calendar.model import changed
+from cadenza.calendar.store.entries import select_entries
 from cadenza.db.pool import Conn
 
 # A run is in `mine` while it runs and this process holds its lease: an entry of any other is not
@@ -53,10 +55,6 @@ SELECT count(*) FILTER (WHERE seq > 0) AS entries, max(seq) AS seq,
 FROM cadenza.run_event WHERE run_id = %s
 """
 _REVIEWED = "UPDATE cadenza.calendar_entry SET needs_review = false WHERE run_id = %s"
-_RUN_ENTRIES = """
-SELECT id, version, title, channel, format, copy, script, target_audience, date, time, timezone,
-  hashtags, media FROM cadenza.calendar_entry WHERE run_id = %s ORDER BY date, time, channel, id
-"""
 _REVISE = """
 UPDATE cadenza.calendar SET revision = revision + 1, updated_at = now() WHERE id = %s
 RETURNING revision
@@ -168,7 +166,7 @@ async def write_end(
         await conn.execute(_REVIEWED, [run["id"]])
     revised = await (await conn.execute(_REVISE, [run["calendar_id"]])).fetchone()
     revision = 0 if revised is None else int(revised["revision"])
-    entries = await (await conn.execute(_RUN_ENTRIES, [run["id"]])).fetchall()
+    entries = [e for e in await select_entries(conn, run["calendar_id"]) if e.run_id == run["id"]]
     await conn.execute(
         _REVISION,
         {
@@ -177,7 +175,7 @@ async def write_end(
             "user_id": run["user_id"],
             "run_id": run["id"],
             "request_id": run["request_id"],
-            "changes": _changes(entries),
+            "changes": Jsonb(changed((), entries)),
         },
     )
     frame = done(locked.last_seq + 1, revision)
@@ -199,8 +197,3 @@ async def write_end(
         },
     )
     return revision, frame
-
-
-def _changes(entries: list[dict[str, Any]]) -> str:
-    made = [{"entryId": entry["id"], "before": None, "after": entry} for entry in entries]
-    return orjson.dumps(made, default=str).decode()
