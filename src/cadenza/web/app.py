@@ -9,8 +9,10 @@ from starlette.types import ASGIApp
 from cadenza.runtime import Runtime
 from cadenza.web import calendars, flags, health, problems, publish, runs
 from cadenza.web.auth import Operators, Verifier, read_operators
+from cadenza.web.handover import Handover
 from cadenza.web.middleware import RequestLayer
-from cadenza.web.sse import SseHub, StreamLimits
+from cadenza.web.sse import SseHub
+from cadenza.web.sse_wire import StreamLimits
 
 
 def create_app(runtime: Runtime) -> FastAPI:
@@ -47,10 +49,13 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 
 def serve(app: FastAPI) -> ASGIApp:
-    """Return what a server runs: the application inside its one layer."""
+    """Return what a server runs: the application inside its two layers."""
     runtime: Runtime = app.state.runtime
     return RequestLayer(
-        app, record=runtime.record, count=runtime.metrics, budget_s=runtime.request_budget_s
+        Handover(app),
+        record=runtime.record,
+        count=runtime.metrics,
+        budget_s=runtime.request_budget_s,
     )
 
 
