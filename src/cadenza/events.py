@@ -101,7 +101,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFinished(Event):
-    """One HTTP request ended; exactly one of these each."""
+    """One HTTP request ended; one line each, save `/livez`, `/readyz`, `/metrics`: only counted."""
 
     name: ClassVar[str] = "http.request.finished"
     extra: ClassVar[dict[str, str]] = {
