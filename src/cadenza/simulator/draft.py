@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cadenza.simulator.scenarios import Scenario, Spoil
 
@@ -15,13 +17,18 @@ a rhythm that you can keep up for a whole year.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(BaseModel):
     """One slot of the prompt."""
+
+    model_config = ConfigDict(frozen=True)
 
     date: str
     time: str
     channel: str
+
+
+class _Document(BaseModel):
+    slots: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +76,11 @@ _PLAIN: Final = Voice("post", ("Today: {theme}.", "About {theme}."))
 
 
 def slots_of(prompt: str) -> tuple[Asked, ...]:
-    """Return the slots of a prompt's JSON document; none if it has none that can be read."""
-    begin = prompt.find("{")
+    """Return the slots of a prompt that is a JSON document; none if it has none to be read."""
     try:
-        document: object = json.loads(prompt[begin:]) if begin >= 0 else {}
-    except ValueError:
+        return _Document.model_validate_json(prompt).slots
+    except ValidationError:
         return ()
-    listed = cast("dict[str, object]", document).get("slots") if document else None
-    if not isinstance(listed, list):
-        return ()
-    rows = [cast("dict[str, object]", row) for row in cast("list[object]", listed) if row]
-    return tuple(
-        Asked(**{key: str(row.get(key, "")) for key in ("date", "time", "channel")}) for row in rows
-    )
 
 
 def lines(asked: Sequence[Asked], scenario: Scenario) -> list[str]:

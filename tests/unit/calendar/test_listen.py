@@ -81,6 +81,13 @@ def test_after_the_models_own_finish_nothing_else_ends_the_run(
     assert listener.ended_by(CUT) == Ended(status=status, reason=reason)
 
 
+def test_after_the_finish_the_usage_is_waited_for_no_longer_than_for_content() -> None:
+    listener = Listener(Watch(DEADLINES, Clock()))
+    listener.watch.expect_first()
+    listener.take(chunk(finish="stop"))
+    assert listener.watch.until == 105
+
+
 @pytest.mark.parametrize("content", [None, "", ["a"], 7])
 def test_only_text_is_content(content: object) -> None:
     listener = Listener(Watch(DEADLINES, Clock()))
