@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
@@ -29,6 +28,7 @@ from cadenza.flags.live import Flags, open_flags
 from cadenza.settings import Profile, Settings
 from cadenza.telemetry import outcomes
 from cadenza.telemetry.log import Log
+from cadenza.telemetry.loops import every, for_ever, watched
 from cadenza.telemetry.metrics import Metrics
 from cadenza.telemetry.open import open_log
 from cadenza.telemetry.outcomes import Ring
@@ -247,12 +247,12 @@ async def _start_loops(stack: AsyncExitStack, runtime: Runtime) -> None:
         parts.events.poll,
         runtime.producers.renew,
         runtime.producers.reap,
-        lambda: _every(FLUSH_S, ring.flush),
-        lambda: _every(BEAT_S, beat),
-        lambda: _every(RETENTION_S, lambda: _forget_the_old(runtime.database)),
+        lambda: every(FLUSH_S, ring.flush),
+        lambda: every(BEAT_S, watched(parts.log, beat)),
+        lambda: every(RETENTION_S, lambda: _forget_the_old(runtime.database)),
     ]
     stack.push_async_callback(say_goodbye)
-    tasks = [asyncio.create_task(_for_ever(parts.log, loop)) for loop in loops]
+    tasks = [asyncio.create_task(for_ever(parts.log, loop)) for loop in loops]
 
     async def stop() -> None:
         for task in tasks:
@@ -278,20 +278,3 @@ async def _forget_the_old(database: Database) -> None:
         await idempotency.purge(conn, days=KEEP_KEYS_DAYS)
 
     await database.as_ops(work, budget_s=30.0)
-
-
-async def _every(pause_s: float, work: Callable[[], Awaitable[Any]]) -> None:
-    while True:
-        with suppress(DatabaseUnavailable):
-            await work()
-        await asyncio.sleep(pause_s)
-
-
-async def _for_ever(log: Log, loop: Callable[[], Awaitable[object]]) -> None:
-    """Run a loop again whenever it raises: a loop that died would look like calm."""
-    while True:
-        try:
-            await loop()
-        except Exception as error:  # noqa: BLE001  # told, and begun again
-            log.failure(error)
-            await asyncio.sleep(1.0)
