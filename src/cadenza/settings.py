@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from cadenza.errors import CadenzaError
 
 PREFIX = "CADENZA_"
+_OWN_NAMES = ("CALENDAR_SERVICE_ENABLED", "PUBLISH_SERVICE_ENABLED")  # older than the prefix
 _OFF = frozenset({"false", "0", "off", "no"})
 _ON = frozenset({"true", "1", "on", "yes"})
 
@@ -142,7 +143,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     known = {PREFIX + name.upper(): name for name in Settings.model_fields if "service" not in name}
     known_names = [*sorted(known), PREFIX + "URL", PREFIX + "OPERATOR_TOKEN"]
     mistakes = [
-        _unknown(name, known_names)
+        _unknown(name, [*known_names, *_OWN_NAMES])
         for name in sorted(environment)
         if name.startswith(PREFIX) and name not in known_names
     ]
@@ -154,12 +155,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, object] = {
         field: environment[name] for name, field in known.items() if environment.get(name)
     }
-    for name in ("CALENDAR_SERVICE_ENABLED", "PUBLISH_SERVICE_ENABLED"):
+    for name in _OWN_NAMES:
         word = environment.get(name)
         if word is not None and word.lower() not in _OFF | _ON:
             mistakes.append(f"{name}={word!r} is neither on nor off: use true or false")
         elif word is not None:
-            values[name] = word.lower() in _ON
+            values[name.lower()] = word.lower() in _ON
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -171,8 +172,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "see docs/reference/settings.md"
+    # Compared without the prefix: it would make every name look like every other.
+    short = {each.removeprefix(PREFIX): each for each in known}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), short, n=1, cutoff=0.5)
+    hint = f"did you mean {short[near[0]]}?" if near else "see docs/reference/settings.md"
     return f"{name} is not a setting of Cadenza: {hint}"
 
 
