@@ -14,20 +14,15 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cadenza.web.sse_wire import HEARTBEAT, Waiting, begin, body, frame
+from cadenza.web.handover import HANDOVER
+from cadenza.web.sse_wire import HEADERS, HEARTBEAT, StreamLimits, Waiting, begin, body, frame
 
-HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
-)
 _BEATS_PER_TURN = 256
 
 
@@ -42,20 +37,6 @@ class Ending(StrEnum):
 
 
 OnEnd = Callable[[Ending, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
-    """What one process grants each stream.
-
-    `max_frames` and `max_bytes` bound what waits for a client that does not read; `linger_s` is
-    how long a stream closed for that may take to end politely before the connection is cut.
-    """
-
-    heartbeat_s: float = 15.0
-    max_frames: int = 64
-    max_bytes: int = 256 * 1024
-    linger_s: float = 10.0
 
 
 class SseHub:
@@ -136,7 +117,7 @@ class SseStream(Response):
     """One client's stream, returned from a route; frames pushed before it starts are its backlog.
 
     `on_end(how, frames)` is called exactly once, in the request's task, with the frames that the
-    server accepted. A route that raises after making a stream must let go of it itself.
+    server accepted. A route that raises after making a stream must `abandon` it.
     """
 
     def __init__(self, hub: SseHub, on_end: OnEnd) -> None:
@@ -146,7 +127,7 @@ class SseStream(Response):
         self.raw_headers = list(HEADERS)
         self._hub = hub
         self._on_end = on_end
-        self._send: Send | None = None
+        self._send: Send | None = None  # while a write may begin at once
         self._parked: asyncio.Task[Any] | None = None
         self._helper: asyncio.Task[None] | None = None
         self._waiting = Waiting()
@@ -166,32 +147,42 @@ class SseStream(Response):
         Push what is ready as one piece: a piece is written whole, while many pieces in one turn
         of the loop outrun even a fast client. After the end, pushes are dropped.
         """
-        if self._ending is not None or self._ended is not None:
-            return
-        if self._send is not None and self._helper is None:
+        if self._send is not None:
             self._write(self._send, frames, count)
-            return
-        self._waiting.add(frames, count)
-        limits = self._hub.limits
-        if self._helper and self._waiting.exceeds(limits.max_frames, limits.max_bytes):
-            self._stop(Ending.CLIENT_SLOW)
+        elif self._ending is None and self._ended is None:
+            self._waiting.add(frames, count)
+            if self._helper is not None and self._waiting.exceeds(self._hub.limits):
+                self._stop(Ending.CLIENT_SLOW)
 
     def finish(self, frames: bytes = b"", count: int = 0, *, how: Ending = Ending.TERMINAL) -> None:
         """Write the last frames and end the response; a second call does nothing."""
         if self._ending is not None or self._ended is not None:
             return
         self._ending = how
-        if self._send is not None and self._helper is None:
+        if self._send is not None:
             self._write(self._send, frames, count)
         else:
             self._waiting.add(frames, count)
 
     def beat(self) -> None:
         """Write a heartbeat, unless the client does not read or the end is on its way."""
-        if self._send is not None and self._helper is None and self._ending is None:
+        if self._send is not None:
             self._write(self._send, HEARTBEAT, 0)
 
+    def abandon(self) -> None:
+        """End a stream that will not be served, as failed: its route raised, say."""
+        if self._ended is None:
+            self._close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream, or leave that to the `Handover` around the application."""
+        handed_over: list[SseStream] | None = scope.get(HANDOVER)
+        if handed_over is None:
+            await self.serve(scope, receive, send)
+        else:
+            handed_over.append(self)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream; return when it has ended, whoever ended it.
 
         Raises what the server's `send` raised. A HEAD request ends as `client_left` with 0 frames.
@@ -250,8 +241,7 @@ class SseStream(Response):
         if self._helper is not None:
             self._helper.cancel()
         cut_off = Ending.DRAINED if self._hub.is_draining else Ending.FAILED
-        self._ended = self._ended or cut_off
-        self._send = None
+        self._ended, self._send = self._ended or cut_off, None
         self._on_end(self._ended, self._frames)
 
     async def _linger(self, send: Send) -> None:
@@ -271,6 +261,7 @@ class SseStream(Response):
         if rest is None:
             self._wrote(count, is_last=is_last)
         else:
+            self._send = None
             self._waiting.hold(len(frames), count)
             catching_up = self._catch_up(send, rest, len(frames), count, is_last=is_last)
             self._helper = asyncio.create_task(catching_up)
@@ -278,7 +269,7 @@ class SseStream(Response):
     def _wrote(self, count: int, *, is_last: bool) -> None:
         self._frames += count
         if is_last:
-            self._ended = self._ending
+            self._ended, self._send = self._ending, None
 
     async def _catch_up(
         self, send: Send, rest: Awaitable[None], size: int, count: int, *, is_last: bool
@@ -290,7 +281,10 @@ class SseStream(Response):
                 self._waiting.settle(size, count)
                 self._wrote(count, is_last=is_last)
                 is_last = self._ending is not None
-                if self._ended is not None or not (self._waiting.pieces or is_last):
+                if self._ended is not None:
+                    return
+                if not (self._waiting.pieces or is_last):
+                    self._send = send
                     return
                 frames, count = self._waiting.take()
                 size, rest = len(frames), send(body(frames, is_last=is_last))

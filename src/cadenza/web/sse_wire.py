@@ -7,6 +7,12 @@ from typing import Any
 from starlette.types import Message
 
 HEARTBEAT = b": hb\n\n"
+HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+_DONE = object()
 
 
 def frame(
@@ -33,6 +39,20 @@ def frame(
 def body(frames: bytes, *, is_last: bool) -> Message:
     """Return the server's message for these frames."""
     return {"type": "http.response.body", "body": frames, "more_body": not is_last}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """What one process grants each stream.
+
+    `max_frames` and `max_bytes` bound what waits for a client that does not read; `linger_s` is
+    how long a stream closed for that may take to end politely before the connection is cut.
+    """
+
+    heartbeat_s: float = 15.0
+    max_frames: int = 64
+    max_bytes: int = 256 * 1024
+    linger_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -66,9 +86,9 @@ class Waiting:
         """Stop counting a piece: the server has it."""
         self.hold(-size, -count)
 
-    def exceeds(self, frames: int, size: int) -> bool:
-        """Say whether more waits than this many frames or bytes."""
-        return self.frames > frames or self.size > size
+    def exceeds(self, limits: StreamLimits) -> bool:
+        """Say whether more waits than a stream is granted."""
+        return self.frames > limits.max_frames or self.size > limits.max_bytes
 
 
 def begin(write: Awaitable[None]) -> "Rest | None":
@@ -77,10 +97,8 @@ def begin(write: Awaitable[None]) -> "Rest | None":
     Raises what the write raises in its first step.
     """
     steps = write.__await__()
-    try:
-        return Rest(steps, next(steps))
-    except StopIteration:
-        return None
+    waits_for: object = next(steps, _DONE)  # a default costs half of what catching the end does
+    return None if waits_for is _DONE else Rest(steps, waits_for)
 
 
 @dataclass(frozen=True, slots=True)

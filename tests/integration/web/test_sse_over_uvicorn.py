@@ -13,8 +13,9 @@ import uvloop
 from fastapi import FastAPI
 from httpx_sse import aconnect_sse
 
-from cadenza.web.sse import Ending, SseHub, SseStream, StreamLimits
-from cadenza.web.sse_wire import HEARTBEAT, frame
+from cadenza.web.handover import Handover
+from cadenza.web.sse import Ending, SseHub, SseStream
+from cadenza.web.sse_wire import HEARTBEAT, StreamLimits, frame
 
 REQUEST = b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n"
 LARGE = b"x" * 8_000
@@ -50,7 +51,11 @@ async def site(limits: StreamLimits | None = None) -> AsyncGenerator[Site]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         app = FastAPI()
         config = uvicorn.Config(
-            app, http="httptools", log_config=None, lifespan="off", timeout_graceful_shutdown=5
+            Handover(app),
+            http="httptools",
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
         )
         at = Site(SseHub(limits), uvicorn.Server(config), listening.getsockname())
 

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
-from cadenza.web.sse import Ending, SseHub, SseStream, StreamLimits
-from cadenza.web.sse_wire import HEARTBEAT, begin, frame
+from cadenza.web.handover import Handover
+from cadenza.web.sse import Ending, SseHub, SseStream
+from cadenza.web.sse_wire import HEARTBEAT, StreamLimits, begin, frame
 
 GET = {"type": "http", "method": "GET"}
 
@@ -491,3 +492,61 @@ def test_draining_leaves_a_stream_alone_whose_last_frame_is_on_its_way() -> None
     case = run(scenario)
     assert case.server.text == b"adone"
     assert case.ends == [(Ending.TERMINAL, 2)]
+
+
+def test_an_abandoned_stream_has_ended_once_and_takes_nothing_more() -> None:
+    async def scenario(case: Case) -> None:
+        case.stream.push(b"a")
+        case.stream.abandon()
+        case.stream.abandon()
+        case.stream.push(b"b")
+
+    assert run(scenario).ends == [(Ending.FAILED, 0)]
+
+
+def test_inside_the_handover_a_stream_is_served_once_the_application_has_returned() -> None:
+    async def scenario(case: Case) -> None:
+        has_returned = False
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal has_returned
+            await case.stream(scope, receive, send)
+            assert case.server.headers == []
+            has_returned = True
+
+        layer = Handover(app)
+        serving = asyncio.ensure_future(layer(dict(GET), case.server.receive, case.server.send))
+        await settled()
+        assert has_returned
+        assert case.hub.open == 1
+        case.stream.finish(b"done", 1)
+        await serving
+
+    assert run(scenario).ends == [(Ending.TERMINAL, 1)]
+
+
+def test_an_application_that_fails_after_handing_over_abandons_the_stream() -> None:
+    async def scenario(case: Case) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await case.stream(scope, receive, send)
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await Handover(app)(dict(GET), case.server.receive, case.server.send)
+
+    assert run(scenario).ends == [(Ending.FAILED, 0)]
+
+
+def test_the_handover_leaves_other_answers_and_the_lifespan_alone() -> None:
+    async def story() -> list[str]:
+        seen: list[str] = []
+
+        async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+            seen.append(scope["type"])
+
+        server = PausableServer()
+        await Handover(app)(dict(GET), server.receive, server.send)
+        await Handover(app)({"type": "lifespan"}, server.receive, server.send)
+        return seen
+
+    assert asyncio.run(story()) == ["http", "lifespan"]
