@@ -6,7 +6,6 @@ producer waits; the first entry of a run does not wait for a batch at all.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from uuid import UUID
 
 from cadenza.calendar.store import commit
@@ -15,6 +14,7 @@ from cadenza.db.pool import Conn, Database
 from cadenza.errors import DatabaseUnavailable
 
 BATCH = 256
+_Batch = list[tuple[NewEntry, asyncio.Future[bool]]]
 
 
 class Committer:
@@ -25,14 +25,15 @@ class Committer:
     ) -> None:
         self._database = database
         self._budget_s, self._patience_s = budget_s, patience_s
-        self._waiting: list[tuple[NewEntry, asyncio.Future[bool]]] = []
+        self._waiting: _Batch = []
         self._wanted = asyncio.Event()
 
     async def store(self, item: NewEntry) -> bool:
         """Return True when the entry and its frame are stored, False when the run is not ours.
 
         Raises DatabaseUnavailable after `patience_s` without an answer; the entry may then be
-        stored or not, and was not shown.
+        stored or not, and was not shown. Raises what the database said of an entry that it
+        cannot store; entries of other runs are not touched by that.
         """
         if item.seq == 1:
             return item.run_id in await self._commit([item])
@@ -50,21 +51,28 @@ class Committer:
                 self._wanted.clear()
             await self._settle(batch)
 
-    async def _settle(self, batch: list[tuple[NewEntry, asyncio.Future[bool]]]) -> None:
+    async def _settle(self, batch: _Batch) -> None:
         try:
             mine = await self._commit([item for item, _ in batch])
-        except BaseException as error:
-            for _, future in batch:
-                with suppress(asyncio.InvalidStateError):
-                    future.set_exception(
-                        error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable()
-                    )
-            if not isinstance(error, DatabaseUnavailable):
-                raise
+        except asyncio.CancelledError:
+            _refuse(batch, DatabaseUnavailable())
+            raise
+        except DatabaseUnavailable as error:
+            _refuse(batch, error)
+        except Exception as error:  # noqa: BLE001  # told to the producer whose entry it was
+            await self._settle_one_by_one(batch, error)
+        else:
+            for item, future in batch:
+                if not future.done():  # else its producer was cancelled meanwhile
+                    future.set_result(item.run_id in mine)
+
+    async def _settle_one_by_one(self, batch: _Batch, error: Exception) -> None:
+        """Find the one entry that cannot be stored, so that it does not take the others along."""
+        if len(batch) == 1:
+            _refuse(batch, error)
             return
-        for item, future in batch:
-            with suppress(asyncio.InvalidStateError):  # its producer was cancelled meanwhile
-                future.set_result(item.run_id in mine)
+        for one in batch:
+            await self._settle([one])
 
     async def _commit(self, batch: Sequence[NewEntry]) -> set[UUID]:
         """Write a batch; a commit of unknown fate is repeated, which changes nothing twice."""
@@ -81,3 +89,9 @@ class Committer:
                 if loop.time() >= until:
                     raise
                 await asyncio.sleep(0.1)
+
+
+def _refuse(batch: _Batch, error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -58,7 +58,7 @@ class Parts:
 
     @property
     def renew_s(self) -> float:
-        """Return how often a lease is renewed: often enough to miss one turn and keep it."""
+        """Return how often a lease is renewed: one turn can be missed."""
         return self.lease_s * 0.3
 
 
@@ -79,11 +79,10 @@ class Producers:
         live = self._live[run.id] = _Live(run, loop.create_future(), loop.time())
         self._parts.events.begin(run.id, run.frame)
         # A context of its own: a run outlives the request that starts it, and its budget.
-        task = asyncio.create_task(
-            self._produce(live, request), name=f"run {run.id}", context=contextvars.Context()
-        )
+        producing = self._produce(live, request)
+        task = asyncio.create_task(producing, context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
 
     def cancel(self, run_id: UUID, reason: Reason = Reason.BY_USER) -> None:
         """End a run produced here as cancelled; a run produced elsewhere learns it by renewal."""
@@ -137,6 +136,12 @@ class Producers:
             if await self._end(run_id, None, judged_lost) is not None:
                 ended += 1
         return ended
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):  # its end could not be written: the reaper will
+            self._parts.log.failure(error)
 
     async def _renew_once(self) -> None:
         held = [(live.run.id, live.run.lease_token, live.rejected) for live in self._live.values()]

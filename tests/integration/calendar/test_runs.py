@@ -483,6 +483,38 @@ def test_a_generator_that_raises_still_ends_its_run(database: TestDatabase) -> N
     in_house(database, lambda: Broken([]), work)
 
 
+def test_an_entry_that_cannot_be_stored_takes_no_other_run_along(database: TestDatabase) -> None:
+    poisoned = drafts(2)
+    second = poisoned[1]
+    assert isinstance(second, Drafted)
+    poisoned[1] = Drafted(replace(second.draft, copy="no database takes a \x00"))
+
+    class ByUser(Scripted):
+        async def entries(self, request: RunRequest) -> AsyncGenerator[Item]:
+            for place, item in enumerate(self.items if request.brief is None else poisoned):
+                if place == 1:  # so that the second entries of all runs gather
+                    await self.go_on.wait()
+                yield item
+
+    async def work(house: House, generator: Scripted) -> None:
+        async def follow(request: RunRequest) -> Recording:
+            run_id = await house.start(user_id=str(uuid4()), request=request)
+            return await house.follow(run_id, Recording())
+
+        bad = replace(REQUEST, brief="bad")
+        readers = [await follow(bad if number == 3 else REQUEST) for number in range(6)]
+        generator.go_on.set()
+        for reader in readers:
+            await reader.ended()
+        ends = [reader.frames[-1]["data"] for reader in readers]
+        assert [end["status"] for end in ends] == [
+            "failed" if number == 3 else "completed" for number in range(6)
+        ]
+        assert (ends[3]["reason"], ends[3]["entries"]) == ("internal", 1)
+
+    in_house(database, lambda: ByUser([*drafts(4), OK]), work)
+
+
 def test_resuming_after_any_place_gives_exactly_the_rest(database: TestDatabase) -> None:
     async def work(house: House, _generator: Scripted) -> None:
         run_id = await house.start()
