@@ -62,7 +62,13 @@ WHERE status = 'running' AND NOT id = ANY(%(mine)s)
   AND (lease_until < clock_timestamp() OR (owner_name = %(name)s AND owner_boot <> %(boot)s))
 ORDER BY id LIMIT 50
 """
-_READ = "SELECT * FROM cadenza.run WHERE id = %s"
+# All but the lease, which is no user's to know.
+_READ = """
+SELECT id, calendar_id, user_id, lane, status, reason, request, channels, expected, entries,
+  rejected, usage, usage_estimated, needs_review, revision, variant, flag_version, flag_source,
+  request_id, epoch, cancel_requested_at, started_at, first_entry_at, finished_at
+FROM cadenza.run WHERE id = %s
+"""
 _LAST_SEQ = """
 SELECT max(seq) AS seq, bool_or(terminal) AS is_over FROM cadenza.run_event WHERE run_id = %s
 """

@@ -123,8 +123,13 @@ ALTER TABLE cadenza.calendar_entry FORCE ROW LEVEL SECURITY;
 ALTER TABLE cadenza.calendar_revision ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cadenza.calendar_revision FORCE ROW LEVEL SECURITY;
 
-GRANT SELECT ON cadenza.calendar, cadenza.calendar_entry, cadenza.calendar_revision, cadenza.run,
+GRANT SELECT ON cadenza.calendar, cadenza.calendar_entry, cadenza.calendar_revision,
   cadenza.run_event TO authenticated, cadenza_worker, cadenza_ops;
+GRANT SELECT ON cadenza.run TO cadenza_worker, cadenza_ops;
+GRANT SELECT (id, calendar_id, user_id, lane, status, reason, request, channels, expected, entries,
+  rejected, usage, usage_estimated, needs_review, revision, variant, flag_version, flag_source,
+  request_id, epoch, idempotency_key, fingerprint, cancel_requested_at, started_at, first_entry_at,
+  finished_at) ON cadenza.run TO authenticated;
 GRANT INSERT (id, user_id) ON cadenza.calendar TO authenticated;
 GRANT UPDATE (revision, updated_at) ON cadenza.calendar TO authenticated, cadenza_worker;
 GRANT INSERT, UPDATE, DELETE ON cadenza.calendar_entry TO authenticated;
