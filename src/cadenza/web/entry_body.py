@@ -1,14 +1,11 @@
 """What a client may send of an entry, each field strictly; how it is said, people can mend."""
 
 import datetime as dt
-import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Annotated, Any, Final, cast
 from uuid import UUID
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from cadenza.calendar.model import MAX_ENTRIES, Changes, Sent
@@ -19,57 +16,17 @@ from cadenza.calendar.request import (
     HASHTAGS,
     TEXT_CHARS,
 )
-from cadenza.channels.registry import CHANNELS
+from cadenza.web.fields import STORABLE, Channel, Day, WallTime, Zone
 
 TITLE_CHARS: Final = 300
 MEDIA: Final = 35
 MEDIA_CHARS: Final = 2000
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _CONTENT: Final[Mapping[str, str]] = {
     **{name: name for name in ("title", "channel", "format", "script", "date", "time")},
     **{name: name for name in ("timezone", "hashtags", "media")},
     "text": "copy",
     "audience": "target_audience",
 }
-
-
-def _storable(text: str) -> str:
-    if _UNSTORABLE.search(text):
-        fix = "Use a string of valid Unicode without the character NUL"
-        raise PydanticCustomError("wrong_type", fix)
-    return text
-
-
-def _day(given: object) -> object:
-    """Let pydantic read dates only from what looks like one; it would take numbers too."""
-    if isinstance(given, str) and _DAY.fullmatch(given):
-        return given
-    raise PydanticCustomError("bad_date", "Use a date such as 2026-12-01")
-
-
-def _wall_time(text: str) -> str:
-    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
-        return text
-    raise PydanticCustomError("bad_time", "Use a wall time such as 09:00")
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
-def _zone(text: str) -> str:
-    if text in _zones():
-        return text
-    raise PydanticCustomError("unknown_timezone", "Use an IANA zone such as Europe/Madrid")
-
-
-def _known_channel(text: str) -> str:
-    if text in CHANNELS:
-        return text
-    known = {"channels": ", ".join(CHANNELS)}
-    raise PydanticCustomError("unknown_channel", "Use one of {channels}", known)
 
 
 def _bare(tag: str) -> str:
@@ -79,8 +36,7 @@ def _bare(tag: str) -> str:
     return bare
 
 
-_Text = Annotated[str, AfterValidator(_storable)]
-_Tag = Annotated[_Text, Field(max_length=HASHTAG_CHARS), AfterValidator(_bare)]
+_Tag = Annotated[str, Field(max_length=HASHTAG_CHARS), STORABLE, AfterValidator(_bare)]
 _ReadOnly = Annotated[object, Field(json_schema_extra={"readOnly": True})]
 
 
@@ -89,22 +45,24 @@ class EntryBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
-    title: Annotated[_Text, Field(min_length=1, max_length=TITLE_CHARS, default_factory=str)]
-    channel: Annotated[str, AfterValidator(_known_channel), Field(default_factory=str)]
-    format: Annotated[_Text, Field(min_length=1, max_length=FORMAT_CHARS, default_factory=str)]
-    text: Annotated[_Text, Field(alias="copy", max_length=TEXT_CHARS, default_factory=str)]
-    script: Annotated[_Text, Field(max_length=TEXT_CHARS)] | None = None
-    audience: Annotated[_Text, Field(max_length=AUDIENCE_CHARS)] | None = Field(
+    title: Annotated[
+        str, Field(min_length=1, max_length=TITLE_CHARS, default_factory=str), STORABLE
+    ]
+    channel: Annotated[Channel, Field(default_factory=str)]
+    format: Annotated[
+        str, Field(min_length=1, max_length=FORMAT_CHARS, default_factory=str), STORABLE
+    ]
+    text: Annotated[str, Field(alias="copy", max_length=TEXT_CHARS, default_factory=str), STORABLE]
+    script: Annotated[str, Field(max_length=TEXT_CHARS), STORABLE] | None = None
+    audience: Annotated[str, Field(max_length=AUDIENCE_CHARS), STORABLE] | None = Field(
         None, alias="targetAudience"
     )
-    date: Annotated[
-        dt.date, BeforeValidator(_day), Field(strict=False, default_factory=lambda: dt.date.min)
-    ]
-    time: Annotated[str, AfterValidator(_wall_time), Field(default_factory=str)]
-    timezone: Annotated[str, AfterValidator(_zone), Field(default_factory=str)]
+    date: Annotated[Day, Field(default_factory=lambda: dt.date.min)]
+    time: Annotated[WallTime, Field(default_factory=str)]
+    timezone: Annotated[Zone, Field(default_factory=str)]
     hashtags: Annotated[list[_Tag], Field(max_length=HASHTAGS, default_factory=list)]
     media: Annotated[
-        list[Annotated[_Text, Field(min_length=1, max_length=MEDIA_CHARS)]],
+        list[Annotated[str, Field(min_length=1, max_length=MEDIA_CHARS), STORABLE]],
         Field(max_length=MEDIA, default_factory=list),
     ]
 

@@ -1,5 +1,6 @@
 """Every refusal as one kind of document: RFC 9457, with a code to branch on and a fix to act on."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
@@ -204,11 +205,19 @@ def _playbook(code: str, public_url: str | None) -> str | None:
 
 def _respond(document: Mapping[str, object], headers: dict[str, str]) -> Response:
     return Response(
-        orjson.dumps(document),
+        _encoded(document),
         status_code=cast("int", document["status"]),
         headers={**headers, "cache-control": "no-store"},
         media_type=MEDIA_TYPE,
     )
+
+
+def _encoded(document: Mapping[str, object]) -> bytes:
+    """Return JSON in valid UTF-8, even where a pointer repeats a name that is none."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # half a surrogate pair
+        return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
 def _body_of(request: Request) -> object:
