@@ -67,12 +67,12 @@ async def start_run(
     for _ in range(_DECISIONS):
         decision = decide()
         new = _new_run(order, decision, parts, expected)
-        made = await _insert(parts.database, new)
+        made = await _insert(parts.database, order, new)
         if made.is_stale:
             await refresh()
             continue
-        if made.started_at is None:
-            return _attached_or_refused(order, made)
+        if made.attached is not None:
+            return Started(run_id=made.attached, decision=None)
         producers.begin(new, order.request)
         parts.log.note("calendar.run.started", runId=new.id, status="running")
         return Started(run_id=new.id, decision=decision)
@@ -147,20 +147,26 @@ def run_wire(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _insert(database: Database, new: NewRun) -> Inserted:
+async def _insert(database: Database, order: Order, new: NewRun) -> Inserted:
+    """Store a run, or learn what else there is; what is refused leaves no calendar behind."""
+
     async def work(conn: Conn) -> Inserted:
-        return await runs.insert(conn, new, limit=LIMITS[Lane(new.lane)], window_s=WINDOW_S)
+        made = await runs.insert(conn, new, limit=LIMITS[order.lane], window_s=WINDOW_S)
+        if made.started_at is None and not made.is_stale:
+            _check_attached(order, made)
+        return made
 
     return await database.as_user(new.user_id, work, gate=gate_of("calendar"))
 
 
-def _attached_or_refused(order: Order, made: Inserted) -> Started:
+def _check_attached(order: Order, made: Inserted) -> None:
+    """Raise what keeps a run out, unless its key made it before, from the same body."""
     if made.attached is not None:
         if made.fingerprint != order.fingerprint:
             raise Invalid(
                 "This Idempotency-Key was used for another body", code="IDEMPOTENCY_KEY_REUSED"
             )
-        return Started(run_id=made.attached, decision=None)
+        return
     if made.active is not None:
         raise Conflict(
             "One run at a time: cancel the one in progress or wait for its end",

@@ -1,17 +1,12 @@
 """Runs over HTTP: start, stream, resume, read, cancel."""
 
-from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
-from zoneinfo import available_timezones
 
-import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 from uuid_utils.compat import uuid7
 
 from cadenza.calendar.frames import EventId, parse_event_id, reset_frame
-from cadenza.calendar.request import Cadence, RunRequest
 from cadenza.calendar.run import (
     Order,
     Started,
@@ -21,19 +16,18 @@ from cadenza.calendar.run import (
     run_wire,
     start_run,
 )
-from cadenza.channels.registry import CHANNELS
 from cadenza.db.idempotency import checked_key, fingerprint
-from cadenza.errors import Invalid, Mistake, Reason, Unavailable
+from cadenza.errors import Reason, Unavailable
 from cadenza.events import Lane, StreamFinished, Verdict
 from cadenza.runtime import Runtime
 from cadenza.telemetry.context import current
 from cadenza.web.auth import User, require_user
 from cadenza.web.deciding import Decide, deciding
 from cadenza.web.parts import answer, hub_of, runtime_of
+from cadenza.web.run_body import RunBody
 from cadenza.web.sse import Ending, SseHub, SseStream
 
 router = APIRouter()
-CONSTRAINT_BYTES = 8192
 _STREAM_DOC: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
@@ -46,27 +40,14 @@ _ENDS: dict[Ending, tuple[Verdict, Reason | None]] = {
 }
 
 
-class RunBody(BaseModel):
-    """What a run is asked for."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    channels: list[str] = Field(min_length=1, max_length=len(CHANNELS))
-    cadence: Cadence
-    start: date
-    end: date
-    timezone: str = "UTC"
-    brief: str | None = Field(None, max_length=4000)
-    constraints: dict[str, Any] = Field(default_factory=dict[str, Any], max_length=20)
-
-
 class RunReader:
     """One client's stream, as the event log writes to it."""
 
     def __init__(
-        self, runtime: Runtime, hub: SseHub, row: dict[str, Any], *, resumed: bool
+        self, runtime: Runtime, hub: SseHub, row: dict[str, Any], *, resumed: bool, started: bool
     ) -> None:
-        self._runtime, self._row, self._resumed = runtime, row, resumed
+        self._runtime, self._row = runtime, row
+        self._resumed, self._has_started_it = resumed, started
         self._has_failed = False
         self.stream = SseStream(hub, self._ended)
 
@@ -87,7 +68,7 @@ class RunReader:
         """Let go of the log, and count how the stream ended, once."""
         runtime, row = self._runtime, self._row
         runtime.events.leave(row["id"], self)
-        if how is Ending.CLIENT_LEFT and not self._resumed:
+        if how is Ending.CLIENT_LEFT and self._has_started_it:
             runtime.producers.left(row["id"])
         verdict, reason = _ENDS[how]
         if self._has_failed and how is Ending.TERMINAL:
@@ -147,7 +128,8 @@ async def start(
     about.run_id = started.run_id
     row = await _row_of(runtime, user, started)
     if "text/event-stream" in accept:
-        return await _stream(runtime, hub_of(request), row, after=-1, resumed=False)
+        has_started_it = not started.is_attached
+        return await _stream(runtime, hub_of(request), row, started=has_started_it)
     return answer(
         {"runId": started.run_id, "calendarId": calendar_id, "status": row["status"]},
         status=202,
@@ -186,10 +168,10 @@ async def events(
     seen = last_event_id or last_seen
     seq, is_over = await _place(runtime, user, run_id)
     if not seen:
-        return await _stream(runtime, hub_of(request), row, after=-1, resumed=False)
+        return await _stream(runtime, hub_of(request), row)
     place = parse_event_id(seen)
     if place is None or place.epoch != row["epoch"] or place.seq > seq:
-        return await _stream(runtime, hub_of(request), row, after=-1, resumed=True, is_reset=True)
+        return await _stream(runtime, hub_of(request), row, resumed=True, is_reset=True)
     if is_over and place == EventId(row["epoch"], seq):
         return Response(status_code=204)
     return await _stream(runtime, hub_of(request), row, after=place.seq, resumed=True)
@@ -212,11 +194,12 @@ async def _stream(
     hub: SseHub,
     row: dict[str, Any],
     *,
-    after: int,
-    resumed: bool,
+    after: int = -1,
+    started: bool = False,
+    resumed: bool = False,
     is_reset: bool = False,
 ) -> Response:
-    reader = RunReader(runtime, hub, row, resumed=resumed)
+    reader = RunReader(runtime, hub, row, resumed=resumed, started=started)
     if is_reset:
         reader.push(reset_frame())
     await runtime.events.follow(row["id"], reader, after=after)
@@ -241,22 +224,10 @@ async def _row_of(runtime: Runtime, user: User, started: Started) -> dict[str, A
 def _order(
     calendar_id: UUID, body: RunBody, user: User, lane: Lane, idempotency_key: str | None
 ) -> Order:
-    mistakes = list(_mistakes(body))
-    if mistakes:
-        raise Invalid(f"{mistakes[0].pointer}: {mistakes[0].fix}", mistakes=mistakes)
-    asked = RunRequest(
-        channels=tuple(body.channels),
-        cadence=body.cadence,
-        start=body.start,
-        end=body.end,
-        timezone=body.timezone,
-        brief=body.brief,
-        constraints=body.constraints,
-    )
     return Order(
         user_id=user.id,
         calendar_id=calendar_id,
-        request=asked,
+        request=body.asked(),
         lane=lane,
         request_id=current().request_id or "",
         idempotency_key=None if idempotency_key is None else checked_key(idempotency_key),
@@ -264,24 +235,6 @@ def _order(
             "POST", f"/v1/calendars/{calendar_id}/runs", body.model_dump(mode="json")
         ),
     )
-
-
-def _mistakes(body: RunBody) -> list[Mistake]:
-    found: list[Mistake] = []
-    if body.end < body.start:
-        fix = f"Use a date on or after {body.start}"
-        found.append(Mistake(pointer="/end", code="BEFORE_START", fix=fix))
-    for place, channel in enumerate(body.channels):
-        if channel not in CHANNELS:
-            fix = f"Use one of {', '.join(CHANNELS)}"
-            found.append(Mistake(pointer=f"/channels/{place}", code="UNKNOWN_CHANNEL", fix=fix))
-    if body.timezone not in available_timezones():
-        fix = "Use an IANA zone such as Europe/Madrid"
-        found.append(Mistake(pointer="/timezone", code="UNKNOWN_TIMEZONE", fix=fix))
-    if len(orjson.dumps(body.constraints)) > CONSTRAINT_BYTES:
-        fix = f"Use at most {CONSTRAINT_BYTES} bytes of JSON"
-        found.append(Mistake(pointer="/constraints", code="TOO_LONG", fix=fix))
-    return found
 
 
 def _about(row: dict[str, Any]) -> None:
