@@ -79,9 +79,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """What a publish answers, and the events to record once it is committed."""
+    """What a publish answers, on which channels, and the events to record once it is committed."""
 
     results: tuple[Result, ...]
+    channels: tuple[str, ...]
     finished: tuple[IntentFinished, ...]
 
     @property
@@ -137,6 +138,7 @@ async def create_intents(
         await become_user(conn)
     return Created(
         results=tuple(_result(found, intent) for found, intent in made),
+        channels=tuple(sorted({found.entry.channel for found, _ in made})),
         finished=tuple(map(_finished, intents)),
     )
 

@@ -143,6 +143,7 @@ async def _once(
 
     made, created = await runtime.database.as_user(key.user_id, work, gate=gate_of("publish"))
     headers = {"Idempotency-Replayed": "true"} if created is None else {}
+    current().channel = ",".join(created.channels) or None if created else None
     for event in created.finished if created else ():
         runtime.record(event)
     return Response(
