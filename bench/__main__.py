@@ -52,10 +52,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _table(figures: list[Figure]) -> Table:
-    table = Table("benchmark", "what", "value", "ratio", "to", "goal", "")
-    table.columns[1].no_wrap = True
-    for column in (2, 3):
-        table.columns[column].justify = "right"
+    table = Table()
+    for title in ("benchmark", "what", "value", "ratio", "to", "goal", ""):
+        is_number = title in {"value", "ratio"}
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
     for figure in figures:
         table.add_row(
             figure.benchmark,
