@@ -17,6 +17,7 @@ SECRETS = {
     "a JWT": ("eyJhbGciOiJIUzI1NiJ9", ".eyJzdWIiOiJhbGljZSJ9.dBjftJeZ4CVPmB92K27uhbUJU1p1r"),
     "a JWT without signature": ("eyJhbGciOiJub25lIn0", ".eyJzdWIiOiJhbGljZSJ9."),
     "a bearer header": ("Authorization: Bearer ", "Zm9vYmFyYmF6cXV4"),
+    "a bearer alone": ("sent Bearer ", "Zm9vYmFyYmF6cXV4"),
     "a bearer in lower case": ("authorization: bearer ", "a.b-c_d~e+f/g=="),
     "a basic header": ("Authorization: Basic ", "YWxpY2U6c2VjcmV0"),
     "an Instagram token": ("IGQV", "JXaWxkLXRva2VuLTEyMzQ1Njc4"),
