@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -109,6 +109,11 @@ class Frames(list[ServerSentEvent]):
     def of(self, event: str) -> list[Json]:
         """Return the data of the frames of one kind."""
         return [frame.json() for frame in self if frame.event == event]
+
+    @property
+    def texts(self) -> list[tuple[str, str, str]]:
+        """Return id, event and data of each frame, to compare streams."""
+        return [(frame.id, frame.event, frame.data) for frame in self]
 
     @property
     def entries(self) -> list[Json]:
@@ -300,6 +305,10 @@ class Served:
     def _remember(self, answer: httpx.Response) -> None:
         if answer.request.url.path not in QUIET:
             self.answered.append(answer.headers["x-request-id"])
+
+
+Serve = Callable[..., AbstractContextManager[Served]]
+"""Serves over the test's own database; `name` is the instance's, the rest are settings."""
 
 
 @contextmanager

@@ -1,15 +1,13 @@
 """The served product: one instance that tests share, and instances of a test's own."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from served import Served, Simulator, serving, simulating
+from served import Serve, Served, Simulator, serving, simulating
 from support import NewDatabase, TestDatabase
-
-Serve = Callable[..., AbstractContextManager[Served]]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from cadenza.calendar.request import MAX_SLOTS, RunRequest, slots
 from cadenza.calendar.store import runs
 from cadenza.calendar.store.runs import Inserted, NewRun
 from cadenza.db.gate import gate_of
+from cadenza.db.idempotency import reused
 from cadenza.db.pool import Conn, Database
 from cadenza.errors import Conflict, Gone, Invalid, Mistake, NotFound, RateLimited, Unavailable
 from cadenza.events import Lane
@@ -163,9 +164,7 @@ def _check_attached(order: Order, made: Inserted) -> None:
     """Raise what keeps a run out, unless its key made it before, from the same body."""
     if made.attached is not None:
         if made.fingerprint != order.fingerprint:
-            raise Invalid(
-                "This Idempotency-Key was used for another body", code="IDEMPOTENCY_KEY_REUSED"
-            )
+            raise reused()
         return
     if made.active is not None:
         raise Conflict(

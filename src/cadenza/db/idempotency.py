@@ -110,14 +110,18 @@ async def _kept(conn: Conn, key: Key) -> Answer:
     if row is None or row["status"] is None:  # purged this very moment, or never answered
         raise _running()
     if row["fingerprint"] != key.fingerprint:
-        fix = "Use a new key for a new request"
-        mistake = Mistake(pointer="/Idempotency-Key", code="KEY_REUSED", fix=fix)
-        raise Invalid(
-            "This Idempotency-Key came with another request before",
-            code="IDEMPOTENCY_KEY_REUSED",
-            mistakes=[mistake],
-        )
+        raise reused()
     return Answer(row["status"], bytes(row["body"]))
+
+
+def reused() -> Invalid:
+    """Return the refusal of a key that came with another request before."""
+    fix = "Use a new key for a new request"
+    return Invalid(
+        "This Idempotency-Key came with another request before",
+        code="IDEMPOTENCY_KEY_REUSED",
+        mistakes=[Mistake(pointer="/Idempotency-Key", code="KEY_REUSED", fix=fix)],
+    )
 
 
 def _running() -> Conflict:
