@@ -16,7 +16,7 @@ from cadenza.web.sse import Ending, SseHub, SseStream
 from cadenza.web.sse_wire import HEADERS, HEARTBEAT, StreamLimits, frame
 
 EVENTS = 30
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 1.0
 _ENTRY = {
     "id": "0192f3c4-7e1b-7c3a-9f00-000000000000",
     "title": "Behind the scenes of the workshop, in one day",

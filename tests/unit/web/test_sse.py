@@ -20,7 +20,10 @@ class PausableServer:
         self.written: list[bytes] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.is_complete = False
+        self.is_closed = False
         self.breaks: Exception | None = None
+        self.broken = 0
+        self.late: list[Message] = []
         self._is_gone = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -46,7 +49,10 @@ class PausableServer:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
+        if self.is_complete or self.is_closed:
+            self.late.append(message)
         if self.breaks is not None:
+            self.broken += 1
             raise self.breaks
         await self._writable.wait()
         if self._is_gone:
@@ -74,8 +80,13 @@ class Case:
         self.stream = SseStream(self.hub, lambda how, frames: self.ends.append((how, frames)))
 
     def serve(self, method: str = "GET") -> "asyncio.Task[None]":
-        scope = {"type": "http", "method": method}
-        return asyncio.ensure_future(self.stream(scope, self.server.receive, self.server.send))
+        return asyncio.create_task(self._serve({"type": "http", "method": method}))
+
+    async def _serve(self, scope: Scope) -> None:
+        try:
+            await self.stream(scope, self.server.receive, self.server.send)
+        finally:
+            self.server.is_closed = True
 
 
 async def settled() -> None:
@@ -88,6 +99,10 @@ def run(scenario: Callable[[Case], Awaitable[None]], limits: StreamLimits | None
     async def story() -> Case:
         case = Case(limits)
         await asyncio.wait_for(scenario(case), 10)
+        case.stream.push(b"too late")
+        case.stream.beat()
+        case.stream.finish(b"too late", 1)
+        assert case.server.late == []
         return case
 
     return asyncio.run(story())
@@ -344,6 +359,8 @@ def test_a_client_that_leaves_after_the_last_frame_got_it_all() -> None:
         serving = case.serve()
         await settled()
         case.stream.finish(b"done", 1)
+        case.stream.beat()
+        case.stream.push(b"too late")
         case.server.leave()
         await serving
 
@@ -380,6 +397,7 @@ def test_a_broken_server_fails_the_request_and_never_the_pusher(when: str) -> No
 
     case = run(scenario)
     assert [how for how, _ in case.ends] == [Ending.FAILED]
+    assert case.server.broken == 1
     assert case.hub.open == 0
 
 
