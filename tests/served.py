@@ -30,6 +30,7 @@ from cadenza.cli.first_values import first_values
 from cadenza.cli.server import DrainingServer, listening
 from cadenza.runtime import Runtime, open_runtime
 from cadenza.settings import Settings, read_settings
+from cadenza.telemetry.verify import verify_lines
 from cadenza.web import app as web
 from cadenza.web.auth import issue_token, token_sha256
 from support import TestDatabase
@@ -362,6 +363,8 @@ def _check_lines(served: Served) -> None:
         if lines.count(request_id) != served.answered.count(request_id)
     }
     assert not untold, f"answered requests without exactly one line: {untold}"
+    report = verify_lines(served.log.path.read_bytes().splitlines(), requests=True)
+    assert not report.broken, report.violations[:20]
     failed = served.log.lines("process.instance.failed")
     assert not failed, f"something raised in the background: {failed}"
 
