@@ -11,9 +11,10 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from cadenza.calendar.frames import frame
 from cadenza.web.handover import Handover
 from cadenza.web.sse import Ending, SseHub, SseStream
-from cadenza.web.sse_wire import HEADERS, HEARTBEAT, StreamLimits, frame
+from cadenza.web.sse_wire import HEADERS, HEARTBEAT, StreamLimits
 
 EVENTS = 30
 HEARTBEAT_S = 1.0

@@ -51,8 +51,8 @@ _TITLE_OF: dict[int, str] = {
 }
 _MAY_SUCCEED_LATER = (429, 503)
 
-# code -> the page for operators; a code without a page has none
-PLAYBOOK_OF: dict[str, str] = {"DATABASE_UNAVAILABLE": "database-down"}
+# code -> the page for operators. None is shipped yet, and a link to nothing helps nobody at night.
+PLAYBOOK_OF: dict[str, str] = {}
 
 # What the framework refuses by itself: code and detail.
 _REFUSED: dict[int, tuple[str, str]] = {

@@ -20,8 +20,9 @@ from typing import Any, Self
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from cadenza.calendar.frames import frame
 from cadenza.web.handover import HANDOVER
-from cadenza.web.sse_wire import HEADERS, HEARTBEAT, StreamLimits, Waiting, begin, body, frame
+from cadenza.web.sse_wire import HEADERS, HEARTBEAT, StreamLimits, Waiting, begin, body
 
 _BEATS_PER_TURN = 256
 

@@ -15,27 +15,6 @@ HEADERS = (
 _DONE = object()
 
 
-def frame(
-    event: str | None,
-    data: bytes | None,
-    *,
-    event_id: str | None = None,
-    retry_ms: int | None = None,
-) -> bytes:
-    """Return one encoded frame; line breaks in `data` are kept, the other parts are one line."""
-    lines: list[bytes] = []
-    if retry_ms is not None:
-        lines.append(b"retry: %d" % retry_ms)
-    if event_id is not None:
-        lines.append(b"id: " + event_id.encode())
-    if event is not None:
-        lines.append(b"event: " + event.encode())
-    if data is not None:
-        text = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines.extend(b"data: " + line for line in text.split(b"\n"))
-    return b"\n".join(lines) + b"\n\n"
-
-
 def body(frames: bytes, *, is_last: bool) -> Message:
     """Return the server's message for these frames."""
     return {"type": "http.response.body", "body": frames, "more_body": not is_last}

@@ -13,9 +13,10 @@ import uvloop
 from fastapi import FastAPI
 from httpx_sse import aconnect_sse
 
+from cadenza.calendar.frames import frame
 from cadenza.web.handover import Handover
 from cadenza.web.sse import Ending, SseHub, SseStream
-from cadenza.web.sse_wire import HEARTBEAT, StreamLimits, frame
+from cadenza.web.sse_wire import HEARTBEAT, StreamLimits
 
 REQUEST = b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n"
 LARGE = b"x" * 8_000

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from cadenza.calendar.frames import frame
 from cadenza.web.handover import Handover
 from cadenza.web.sse import Ending, SseHub, SseStream
-from cadenza.web.sse_wire import HEARTBEAT, StreamLimits, begin, frame
+from cadenza.web.sse_wire import HEARTBEAT, StreamLimits, begin
 
 GET = {"type": "http", "method": "GET"}
 
