@@ -83,7 +83,7 @@ def _database(
         revision = migrate(postgres.dsn)
         allow_login(postgres.dsn, known.database_password)
     took = monotonic() - began
-    moved = " (nobody may not enter the home, so it is there)" if postgres.is_moved else ""
+    moved = " (there, because the user nobody may not enter the home)" if postgres.is_moved else ""
     console.print(
         f"Postgres on 127.0.0.1:{postgres.port} at revision {revision} in {took:.1f} s; "
         f"data in {postgres.data}{moved}",

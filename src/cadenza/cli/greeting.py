@@ -20,7 +20,9 @@ def greet(
 ) -> None:
     """Print the URL, a token, and three lines that work when they are pasted."""
     console.print()
-    console.print(Panel(_NOTICE, border_style="yellow", expand=False, width=min(96, console.width)))
+    console.print(
+        Panel(_NOTICE, border_style="yellow", width=min(96, console.width)), soft_wrap=False
+    )
     told = [
         ("API", url),
         ("docs", f"{url}/openapi.json"),
@@ -46,7 +48,7 @@ def curl_lines(url: str, header: Path, today: date) -> list[tuple[str, str]]:
     who = f"-H {shlex.quote(f'@{header}')}"
     who_sends = f"{who} -H 'Content-Type: application/json'"
     wish = {
-        "channels": ["bluesky", "instagram"],
+        "channels": ["bluesky", "webhook"],
         "cadence": "daily",
         "start": (today + timedelta(days=1)).isoformat(),
         "end": (today + timedelta(days=7)).isoformat(),

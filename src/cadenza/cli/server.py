@@ -51,11 +51,18 @@ class DrainingServer(uvicorn.Server):
         )
         self._drain, self._drain_s, self._ready = drain, drain_s, ready
         self._leaving: asyncio.Task[None] | None = None
+        self._hurried = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, and say so."""
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close connections, and the application too when in a hurry, which uvicorn would not."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -74,17 +81,19 @@ class DrainingServer(uvicorn.Server):
         if self._leaving is None:
             self._leaving = asyncio.get_running_loop().create_task(self._leave())
         else:
-            self.force_exit = True
-            self._leaving.cancel()
+            self._hurried.set()
 
     async def _leave(self) -> None:
-        try:
-            async with asyncio.timeout(self._drain_s):
-                await self._drain()
-        except TimeoutError:
-            pass
-        finally:
-            self.should_exit = True
+        """Give the drain its time; even a hurried one begins, so that streams are told."""
+        draining = asyncio.ensure_future(self._drain())
+        hurry = asyncio.ensure_future(self._hurried.wait())
+        either = asyncio.FIRST_COMPLETED
+        await asyncio.wait({draining, hurry}, timeout=self._drain_s, return_when=either)
+        for task in (draining, hurry):
+            task.cancel()
+        await asyncio.gather(draining, hurry, return_exceptions=True)
+        self.force_exit = self._hurried.is_set()
+        self.should_exit = True
 
 
 @contextlib.contextmanager
