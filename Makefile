@@ -25,7 +25,7 @@ endif
 	@touch $@
 
 up: .venv/.ready  ## start everything on this machine: database, simulator, API
-	@exec "$(BIN)/python" -m cadenza up
+	@exec "$(BIN)/python" -m cadenza up --with-parent
 
 smoke: .venv/.ready  ## prove a running Cadenza by its own API (CADENZA_URL, default this machine)
 	@"$(BIN)/python" -m cadenza smoke

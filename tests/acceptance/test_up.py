@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,9 @@ from cadenza.db.embedded_place import erase_data
 from cadenza.telemetry.verify import verify_lines
 
 GREETED = "# publish it, as a dry run"
+UP = (sys.executable, "-m", "cadenza", "up")
+# What `make up` is: somebody who waits for it, and may be killed.
+MAKE = (sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])")
 ENTRY = {
     "title": "Bread",
     "channel": "bluesky",
@@ -78,14 +81,14 @@ def home() -> Generator[Path]:
 def up(home: Path, tmp_path: Path, until: Callable[..., None]) -> Generator[Up]:
     started: list[Instance] = []
 
-    def start(greeting: str = GREETED, **settings: str) -> Instance:
+    def start(greeting: str = GREETED, command: Sequence[str] = UP, **settings: str) -> Instance:
         port = free_port()
         number = len(started)
         environment = clean_environment(home, CADENZA_PORT=str(port), **settings)
         out, err = tmp_path / f"{number}.out", tmp_path / f"{number}.err"
         with out.open("wb") as to_out, err.open("wb") as to_err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cadenza", "up"],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=to_out,
                 stderr=to_err,
@@ -228,6 +231,16 @@ def test_whatever_ends_it_the_data_stays_and_nothing_is_left_running(
         code = instance.process.wait(30)
         assert code == (-signal.SIGKILL if ending is signal.SIGKILL else 0), instance.said()
         until(partial(all_gone, left), what="its children gone")
+
+
+def test_a_killed_make_leaves_nothing_running(up: Up, until: Callable[..., None]) -> None:
+    instance = up(command=(*MAKE, *UP, "--with-parent"))
+    (cadenza_pid,) = children(instance.process.pid)
+    left = {cadenza_pid, *children(cadenza_pid)}
+    assert len(left) == 3
+    instance.process.kill()
+    until(partial(all_gone, left), within_s=30, what="everything gone")
+    assert "Stopped; everything is kept." in instance.said()
 
 
 @pytest.mark.parametrize("signals", [1, 2])

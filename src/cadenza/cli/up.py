@@ -1,5 +1,9 @@
 """`cadenza up`: serve; in development with everything it needs, in production with nothing."""
 
+import os
+import signal
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -7,6 +11,7 @@ from cadenza.cli.develop import develop
 from cadenza.cli.output import person
 from cadenza.cli.serve import serve
 from cadenza.cli.server import listening
+from cadenza.db.embedded_process import dying_with
 from cadenza.db.migrate import current, head
 from cadenza.errors import Conflict, DatabaseUnavailable
 from cadenza.settings import Profile, Settings, read_settings
@@ -17,12 +22,19 @@ def add_to(cli: typer.Typer) -> None:
     cli.command("up")(up)
 
 
-def up() -> None:
+def up(
+    *,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="Drain and end when the parent ends.", hidden=True)
+    ] = False,
+) -> None:
     """Serve until Ctrl-C or SIGTERM, which drain first; again: stop at once.
 
     Without configuration this is a development instance with its own database, simulator and
     tokens. In production it brings nothing and never migrates.
     """
+    if with_parent and (ask := dying_with(os.getppid(), signal.SIGTERM)):
+        ask()  # so that a killed `make up` leaves nothing behind
     settings = read_settings()
     console = person()
     try:
