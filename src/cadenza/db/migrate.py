@@ -85,7 +85,9 @@ def _revision(conn: "psycopg.Connection") -> str | None:
         return None
     conn.execute(  # the service's login may look only as one of its roles
         "SELECT set_config('role', 'cadenza_ops', true) "
-        "WHERE pg_has_role(current_user, 'cadenza_ops', 'MEMBER')"
+        "WHERE pg_has_role(current_user, 'cadenza_ops', "
+        "CASE WHEN current_setting('server_version_num')::int < 160000 "
+        "THEN 'MEMBER' ELSE 'SET' END)"
     )
     found = conn.execute("SELECT to_regclass('cadenza.schema_version')::text").fetchone()
     if found is None or found[0] is None:

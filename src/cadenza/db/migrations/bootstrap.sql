@@ -16,7 +16,12 @@ BEGIN
     CREATE ROLE cadenza_app NOLOGIN NOINHERIT;
     GRANT authenticated, cadenza_worker, cadenza_ops TO cadenza_app;
   END IF;
-  IF NOT pg_has_role(current_user, 'cadenza_owner', 'MEMBER') THEN
+  -- From Postgres 16 a login that is no superuser (Supabase's) is a member of what it created
+  -- without being able to become it. Before 16 there is no such difference, nor the word SET.
+  IF NOT pg_has_role(
+    current_user, 'cadenza_owner',
+    CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END
+  ) THEN
     EXECUTE format('GRANT cadenza_owner TO %I', current_user);
   END IF;
   IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'cadenza') THEN
