@@ -30,6 +30,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         lifespan=ticking,
         docs_url=None,
         redoc_url=None,
+        responses=problems.DOCUMENTED,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.runtime = runtime

@@ -16,6 +16,7 @@ from cadenza.channels.registry import CHANNELS
 DEPTH: Final = 20
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_WALL_TIME: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _MAX_INT: Final = 2**63 - 1
 
 
@@ -34,7 +35,7 @@ def _day(given: object) -> object:
 
 
 def _wall_time(text: str) -> str:
-    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+    if re.fullmatch(_WALL_TIME, text, re.ASCII):
         return text
     raise PydanticCustomError("bad_time", "Use a wall time such as 09:00")
 
@@ -86,10 +87,14 @@ def _inside(value: dict[Any, Any] | list[Any]) -> Iterable[object]:
 STORABLE: Final = AfterValidator(_storable)
 """For a string: that the database can keep it. Bounds of its length come before this."""
 
-Channel = Annotated[str, AfterValidator(_known_channel)]
+Channel = Annotated[
+    str, AfterValidator(_known_channel), Field(json_schema_extra={"enum": [*CHANNELS]})
+]
 Day = Annotated[dt.date, BeforeValidator(_day), Field(strict=False)]
-WallTime = Annotated[str, AfterValidator(_wall_time)]
-Zone = Annotated[str, AfterValidator(_zone)]
+WallTime = Annotated[
+    str, AfterValidator(_wall_time), Field(json_schema_extra={"pattern": f"^{_WALL_TIME}$"})
+]
+Zone = Annotated[str, AfterValidator(_zone), Field(examples=["Europe/Madrid"])]
 
 StorableObject = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 """Any JSON object that the database keeps."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from cadenza.db.pool import Conn
 from cadenza.errors import Unavailable
@@ -28,6 +29,12 @@ NO_WORKER: Final = (
     "dry run"
 )
 _FRESH = {"Cache-Control": "no-store"}
+_NOT_NOW: dict[int | str, dict[str, Any]] = {
+    503: {
+        "description": "The same document, when it is not so",
+        "content": {"application/json": {}},
+    }
+}
 
 router = APIRouter(tags=["health"])
 
@@ -117,7 +124,7 @@ async def livez() -> Response:
     return answer({"alive": True}, headers=_FRESH)
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=_NOT_NOW)
 async def readyz(request: Request) -> Response:
     """Say whether this instance can answer: 503 only while draining or before its schema."""
     runtime: Served = request.app.state.runtime
@@ -125,13 +132,13 @@ async def readyz(request: Request) -> Response:
     return answer(state, status=200 if state["ready"] else 503, headers=_FRESH)
 
 
-@router.get("/healthz/publishing")
+@router.get("/healthz/publishing", responses=_NOT_NOW)
 async def publishing() -> Response:
     """Say whether what is due will be published; an alarm, never a load balancer's probe."""
     return answer({"willPublish": False, "reason": NO_WORKER}, status=503, headers=_FRESH)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Give this process's counters to Prometheus."""
     runtime: Served = request.app.state.runtime

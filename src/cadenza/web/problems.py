@@ -89,11 +89,18 @@ class ProblemDocument(_Wire):
     errors: list[MistakeDocument]
 
 
+def _schema() -> dict[str, Any]:
+    """Return the schema of any problem in one piece: references would lead out of a description."""
+    schema = ProblemDocument.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")[MistakeDocument.__name__]
+    return schema
+
+
 # For `responses=` of routes: any refusal, as the API description shows it.
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     wanted: {
         "description": f"{who} (RFC 9457)",
-        "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
+        "content": {MEDIA_TYPE: {"schema": _schema()}},
     }
     for wanted, who in (("4XX", "The request was refused"), ("5XX", "Not now, or our fault"))
 }

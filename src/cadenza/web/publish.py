@@ -1,6 +1,6 @@
 """Publishing over HTTP: intents, and the accounts they are for."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -21,8 +21,15 @@ from cadenza.telemetry.context import current
 from cadenza.web.auth import User, require_user
 from cadenza.web.deciding import Decide, deciding
 from cadenza.web.parts import answer, encoded, runtime_of
+from cadenza.web.problems import DOCUMENTED
 
 router = APIRouter()
+_NONE_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    422: {
+        "description": "No entry was accepted; each has its code. Or a problem, as any 4XX",
+        "content": {"application/json": {}, **DOCUMENTED["4XX"]["content"]},
+    }
+}
 ROUTE = "POST /v1/calendars/{calendar_id}/publish"
 
 
@@ -41,7 +48,7 @@ class PublishBody(BaseModel):
     again: bool = False
 
 
-@router.post("/v1/calendars/{calendar_id}/publish")
+@router.post("/v1/calendars/{calendar_id}/publish", responses=_NONE_ACCEPTED)
 async def publish(
     *,
     calendar_id: UUID,

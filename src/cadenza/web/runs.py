@@ -28,8 +28,26 @@ from cadenza.web.run_body import RunBody
 from cadenza.web.sse import Ending, SseHub, SseStream
 
 router = APIRouter()
+_FRAME = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["run", "entry", "done", "reset", "error"]},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 _STREAM_DOC: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {
+        "description": "The run's frames, each of this form",
+        "content": {"text/event-stream": {"schema": _FRAME}},
+    }
+}
+_NOTHING_MORE: dict[int | str, dict[str, Any]] = {
+    204: {"description": "The client has the terminal frame"}
+}
+_ASKED: dict[int | str, dict[str, Any]] = {
+    202: {"description": "It will end within 3 seconds", "content": {"application/json": {}}}
 }
 _ENDS: dict[Ending, tuple[Verdict, Reason | None]] = {
     Ending.TERMINAL: (Verdict.GOOD, None),
@@ -148,7 +166,7 @@ async def show(
 
 
 @router.head("/v1/runs/{run_id}/events", response_model=None, include_in_schema=False)
-@router.get("/v1/runs/{run_id}/events", response_model=None, responses=_STREAM_DOC)
+@router.get("/v1/runs/{run_id}/events", response_model=None, responses=_STREAM_DOC | _NOTHING_MORE)
 async def events(
     *,
     run_id: UUID,
@@ -177,7 +195,7 @@ async def events(
     return await _stream(runtime, hub_of(request), row, after=place.seq, resumed=True)
 
 
-@router.post("/v1/runs/{run_id}/cancel")
+@router.post("/v1/runs/{run_id}/cancel", responses=_ASKED)
 async def cancel(
     run_id: UUID, request: Request, user: Annotated[User, Depends(require_user)]
 ) -> Response:
