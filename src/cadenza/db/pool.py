@@ -27,7 +27,10 @@ GATE_CLASS = 0xCADE
 _OPEN = (
     "SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),"
     " set_config('statement_timeout', %(timeout)s, true),"
-    " set_config('lock_timeout', %(timeout)s, true)"
+    " set_config('lock_timeout', %(timeout)s, true),"
+    # A client that fell silent in a transaction (its machine is gone) would hold its locks, the
+    # gate among them, until TCP gives up: two hours.
+    " set_config('idle_in_transaction_session_timeout', %(timeout)s, true)"
 )
 _OPEN_SHARED = _OPEN + ", pg_advisory_xact_lock_shared(%(gates)s, %(gate)s)"
 _OPEN_EXCLUSIVE = _OPEN + ", pg_advisory_xact_lock(%(gates)s, %(gate)s)"
