@@ -262,10 +262,18 @@ class Client:
     token: str = field(repr=False)
     user_id: str
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        timeout_s: float = PATIENCE_S,
+        **headers: str,
+    ) -> httpx.Response:
         """Ask once, on a connection of its own, and return the answer."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        with self._http() as http:
+        with self._http(timeout_s) as http:
             return http.request(method, path, json=body, headers=named)
 
     def begin(self, wish: Json, *, until: Callable[[Kept], bool], rude: bool = False) -> Kept:
@@ -322,11 +330,11 @@ class Client:
                 _cut_off(answer)
         return answer.status_code
 
-    def _http(self) -> httpx.Client:
+    def _http(self, timeout_s: float = PATIENCE_S) -> httpx.Client:
         return httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {self.token}"},
-            timeout=PATIENCE_S,
+            timeout=timeout_s,
             trust_env=False,
         )
 

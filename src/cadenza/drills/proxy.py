@@ -88,7 +88,7 @@ class Proxy:
             _reset(writer)
             return
         self._open.add(writer)
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):  # cancelled by `end` only
             await self._passing.wait()
             await self._join(reader, writer)
         self._open.discard(writer)
