@@ -8,6 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
 
 from cadenza.flags.live import Flags, open_flags
@@ -25,7 +26,7 @@ TOKEN = issue_token(
     secret=SECRET, issuer="bench", audience="bench", sub=USER, ttl_s=3600, now=datetime.now(UTC)
 )
 BODY = b'{"id":"5b0e0000-0000-4000-8000-000000000001","status":"ok"}'
-NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
 async def _plain(calendar_id: UUID) -> Response:  # noqa: ARG001  a route with one id in it

@@ -69,7 +69,11 @@ class Settings(BaseModel):
     ai_first_s: float = Field(12.0, gt=0, description="Seconds to the first content of a run.")
     ai_between_s: float = Field(5.0, gt=0, description="Seconds between two pieces of content.")
     ai_total_s: float = Field(30.0, gt=0, description="Seconds for a whole run.")
-    log_file: Path | None = Field(None, description="File for the JSON log. Unset: stdout.")
+    log_file: Path | None = Field(
+        None,
+        description="File for the JSON log. Unset: stdout, in development `cadenza.log` in the "
+        "home.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is written."
     )

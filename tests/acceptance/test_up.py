@@ -50,6 +50,10 @@ class Instance:
     out: Path
     err: Path
 
+    @property
+    def log(self) -> Path:
+        return Path(self.environment["CADENZA_HOME"]) / "cadenza.log"
+
     def said(self) -> str:
         return self.err.read_text()
 
@@ -182,7 +186,7 @@ def test_the_three_lines_of_the_greeting_work_when_they_are_pasted(up: Up) -> No
     assert [result["state"] for result in results] == ["dry_run"] * 14
     instance.process.send_signal(signal.SIGTERM)
     assert instance.process.wait(30) == 0
-    report = verify_lines(instance.out.read_bytes().splitlines())
+    report = verify_lines(instance.log.read_bytes().splitlines())
     assert report.lines > 3
     assert report.violations == []
 
@@ -264,7 +268,7 @@ def test_a_stop_ends_open_streams_politely(up: Up, signals: int) -> None:
         rest = list(lines)  # ends without an error: the stream was closed, not cut
     assert any(line.startswith("retry: ") for line in rest)
     assert instance.process.wait(30) == 0
-    logged = [json.loads(line) for line in instance.out.read_text().splitlines()]
+    logged = [json.loads(line) for line in instance.log.read_text().splitlines()]
     assert [line["message"] for line in logged if line["level"] == "error"] == []
 
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,7 +41,7 @@ def develop(settings: Settings, console: Console) -> None:
         brought = _identity(settings, known, home)
         brought |= _database(settings, known, stack, console)
         brought |= _ai(settings, home, stack, console)
-        if settings.log_file is None and sys.stdout.isatty():
+        if settings.log_file is None:  # in the home, where `smoke` and people find it
             brought["log_file"] = home / "cadenza.log"
         complete = settings.model_copy(update=brought)
         if settings.host not in _LOOPBACK:
@@ -109,5 +108,5 @@ def _greet(settings: Settings, console: Console, url: str) -> None:
     token = development_token(settings, GREETED, ttl_s=_GREETED_TTL_S, now=now)
     header = settings.home.absolute() / f"{GREETED}.header"
     write_private(header, f"Authorization: Bearer {token}\n")
-    log = settings.log_file
+    log = settings.log_file or settings.home / "cadenza.log"
     greet(console, url=url, token=token, header=header, log=log, today=now.date())

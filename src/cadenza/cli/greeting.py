@@ -16,7 +16,7 @@ _NOTICE = (
 
 
 def greet(
-    console: Console, *, url: str, token: str, header: Path, log: Path | None, today: date
+    console: Console, *, url: str, token: str, header: Path, log: Path, today: date
 ) -> None:
     """Print the URL, a token, and three lines that work when they are pasted."""
     console.print()
@@ -26,7 +26,7 @@ def greet(
     told = [
         ("API", url),
         ("docs", f"{url}/openapi.json"),
-        ("log", str(log) if log else "JSON lines on stdout (CADENZA_LOG_FILE takes a file)"),
+        ("log", str(log)),
         ("stop", "Ctrl-C; everything is kept for the next start"),
         ("token of alice", token),
     ]

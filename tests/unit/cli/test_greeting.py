@@ -35,7 +35,7 @@ def test_a_narrow_terminal_breaks_no_line_that_will_be_pasted() -> None:
     said = io.StringIO()
     console = Console(file=said, width=40, soft_wrap=True, highlight=False)
     token = "t" * 200
-    greet(console, url=URL, token=token, header=HEADER, log=None, today=TODAY)
+    greet(console, url=URL, token=token, header=HEADER, log=Path("cadenza.log"), today=TODAY)
     lines = said.getvalue().splitlines()
     assert len([line for line in lines if line.startswith("curl ")]) == 3
     assert any(line.endswith(token) for line in lines)
