@@ -89,6 +89,8 @@ def test_it_is_a_valid_description_of_every_route(shared: Served, description: A
             assert "requestId" in problem["schema"]["required"]
 
 
+# The served threads draw from `random` too, which hypothesis takes for the strategy's doing.
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 @pytest.mark.parametrize(("method", "path"), operations(), ids=lambda part: part)
 def test_whatever_is_sent_the_answer_is_one_that_is_described(
     shared: Served, description: Any, method: str, path: str, request: pytest.FixtureRequest

@@ -17,7 +17,7 @@ from cadenza.telemetry.log_schema import Schema, key_schemas, required_keys
 from cadenza.telemetry.redact import SECRET, may_hold_secret
 
 MOST_TOLD: Final = 1000
-NOBODY_YET: Final = frozenset({None, 401, 403, 405, 413, 422})
+NOBODY_YET: Final = frozenset({None, 400, 401, 403, 405, 413, 422})
 _KEYS = frozenset(key for name in (e.name for e in events.EVENTS) for key in key_schemas(name))
 _ONCE = {events.RunFinished.name: "runId", events.IntentFinished.name: "intentId"}
 _REQUEST = events.RequestFinished.name
@@ -143,7 +143,8 @@ def _unnamed(line: Mapping[str, Any]) -> Iterable[str]:
         return
     if not _ABOUT_CALENDARS.match(route):
         return
-    is_early = line.get("httpStatus") in NOBODY_YET
+    # A drill is looked for before anything is known to be well-formed, the address included.
+    is_early = line.get("httpStatus") in NOBODY_YET or line.get("code") == "DRILL_NOT_FOUND"
     if line.get("userId") is None and not is_early:
         yield "userId: nobody, on a request about calendars"
     if line.get("calendarId") is None and "{calendar" in route and not is_early:
