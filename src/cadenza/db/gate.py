@@ -21,5 +21,5 @@ def gate_of(key: str) -> int:
     """Return the number of the flag's gate; raise NotFound for a flag that has none."""
     number = GATES.get(key)
     if number is None:
-        raise NotFound(f"There is no flag {key}")
+        raise NotFound(f"There is no such flag; there are {', '.join(GATES)}")
     return number
