@@ -1,15 +1,17 @@
 """What is told of a session: every unit once, all of the contract, and nobody's words or keys."""
 
 import json
+import socket
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import pytest
 
 from cadenza.telemetry.verify import verify_lines
-from served import ENTRY, RUN, Json, Person, Serve, Served, Simulator, wait_until
+from served import ENTRY, RUN, Json, Person, Serve, Served, Simulator
 
 # Shaped like the real thing each, and marked so that they can be looked for.
 MARK = "hunter2PLANTED"
@@ -186,13 +188,17 @@ def test_user_ids_can_be_hashed_and_stay_joinable(serve: Serve) -> None:
 
 def test_libraries_log_in_the_same_contract(serve: Serve) -> None:
     with serve() as served:
-        with pytest.raises(httpx.HTTPError):
-            served.person("").http.get("/livez", headers=[(b"x\x7f\x00", b"no header")])
-        wait_until(lambda: True)
-    lines = [json.loads(line) for line in served.log.path.read_bytes().splitlines()]
-    assert all(line["schema"] == 1 for line in lines)
-    assert lines[0]["event"] in {"flags.set.applied", "process.instance.started"}
-    assert lines[-1]["event"] == "process.instance.drained"
+        address = urlsplit(served.url)
+        with socket.create_connection((address.hostname, address.port)) as raw:
+            raw.sendall(f"GET /{MARK} HTTP/1.1\r\nno header\r\n\r\n".encode())
+            assert raw.recv(100).startswith(b"HTTP/1.1 400")
+        line = served.log.one("process.message.logged")
+        assert line["message"].startswith("uvicorn.error: Invalid HTTP request")
+        assert line["requestId"] is None
+    told = [line["event"] for line in served.log.lines()]
+    assert "process.instance.started" in told
+    assert "process.instance.drained" in told
+    assert MARK not in served.log.path.read_text()
 
 
 def test_the_log_is_appended_to_across_boots(serve: Serve, tmp_path: Path) -> None:

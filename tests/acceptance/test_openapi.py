@@ -25,7 +25,7 @@ CHECKS: Any = [
     AS_DESCRIBED.content_type_conformance,
     AS_DESCRIBED.response_schema_conformance,
 ]
-EXAMPLES = 12
+EXAMPLES = 8
 SLOW_IS_FINE: Any = list(HealthCheck)
 IS_HONESTLY_503 = "/healthz/publishing"
 
