@@ -12,7 +12,7 @@ help:  ## list the targets
 .venv/.ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Cadenza needs Python 3.11 or newer; set PYTHON=python3.12, say"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "This Python cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
-	@echo "Installing the pinned packages into .venv (once, about half a minute)"
+	@echo "Installing the pinned packages into .venv (once, a minute or two)"
 ifdef UV
 	@uv venv --quiet --clear --python $(PYTHON) .venv
 	@uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt

@@ -54,7 +54,10 @@ def operate(
     """
     target = target or find_target()
     if target.operator_token is None:
-        raise Unavailable(f"{target.url} wants an operator: set {_TOKEN}")
+        raise Unavailable(
+            f"{target.url} wants an operator: set {_TOKEN}, or run this where `cadenza up` was "
+            "started (CADENZA_HOME)"
+        )
     sent = {"Authorization": f"Bearer {target.operator_token}", **(headers or {})}
     try:
         with httpx2.Client(base_url=target.url, timeout=TIMEOUT_S) as client:

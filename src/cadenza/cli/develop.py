@@ -45,7 +45,8 @@ def develop(settings: Settings, console: Console) -> None:
             brought["log_file"] = home / "cadenza.log"
         complete = settings.model_copy(update=brought)
         if settings.host not in _LOOPBACK:
-            console.print(f"Others can reach {settings.host}", style="bold red", markup=False)
+            told = f"Listening on {settings.host}: other machines can reach this"
+            console.print(told, style="bold red", markup=False)
         serve(complete, listener, ready=lambda: _greet(complete, console, url))
     console.print("Stopped; everything is kept.", markup=False)
 
