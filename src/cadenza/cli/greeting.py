@@ -15,9 +15,7 @@ _NOTICE = (
 )
 
 
-def greet(
-    console: Console, *, url: str, token: str, header: Path, log: Path, today: date
-) -> None:
+def greet(console: Console, *, url: str, token: str, header: Path, log: Path, today: date) -> None:
     """Print the URL, a token, and three lines that work when they are pasted."""
     console.print()
     console.print(
