@@ -295,8 +295,10 @@ def test_a_request_id_of_the_callers_is_the_one_in_answer_and_log(
     answer = user.ask("GET", "/v1/calendars/x", X_Request_ID=given)
     assert answer.headers["x-request-id"] == problem_of(answer)["requestId"] == given
     shared.log.one("http.request.finished", requestId=given)
-    answer = user.ask("GET", "/v1/calendars", X_Request_ID="no id: it has spaces")
-    assert answer.headers["x-request-id"] != "no id: it has spaces"
+    for refused in ("no id: it has spaces", "short", "x" * 65, "ghp_abcdefghijkl0123", ID * 2):
+        answer = user.ask("GET", "/v1/calendars", X_Request_ID=refused)
+        assert answer.headers["x-request-id"] != refused
+        shared.line_of(answer)
 
 
 # --- texts that no database keeps ---------------------------------------------------------------

@@ -35,7 +35,7 @@ SECRETS = {
     "path": f"{MARK}path",
     "drill": f"{MARK}drill",
     "event id": f"{MARK}event",
-    "request id": f"Bearer {MARK}requestid",
+    "request id": f"ghp_{MARK}requestid0000",
     "wrong value": f"{MARK}wrong",
     "reason": f"rotated sb_secret_{MARK}reason00",
     "ai key": f"sk-ai-{MARK}-key-00000000",

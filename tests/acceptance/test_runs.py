@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -261,3 +262,35 @@ def test_of_ten_starts_at_once_one_runs(user: Person, simulator: Simulator) -> N
             what="the run's end",
         )
     assert len(user.get("/v1/calendars").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_only_leaving_the_post_late_and_empty_handed_counts_against_a_run(
+    shared: Served, user: Person, simulator: Simulator, method: str
+) -> None:
+    path = f"/v1/calendars/{uuid4()}/runs"
+    with simulator.plays("first-stall"):
+        if method == "POST":
+            with user.streaming("POST", path, RUN) as frames:
+                run_id = next(frames).json()["runId"]
+                begin_earlier(shared, run_id)
+        else:
+            run_id = start(user)
+            with user.streaming("GET", events_of(run_id)) as frames:
+                assert next(frames).event == "run"
+                begin_earlier(shared, run_id)
+        left = shared.log.one("calendar.stream.finished", runId=run_id)
+        assert (left["status"], left["verdict"]) == ("client_left", "ignored")
+        user.ask("POST", f"/v1/runs/{run_id}/cancel")
+        line = shared.log.one("calendar.run.finished", runId=run_id)
+    bad = ("cancelled", "abandoned_slow", "bad")
+    ignored = ("cancelled", "by_user", "ignored")
+    assert (line["status"], line["reason"], line["verdict"]) == (
+        bad if method == "POST" else ignored
+    )
+
+
+def begin_earlier(served: Served, run_id: str) -> None:
+    """Make a run look as if it had begun long enough ago to be given up, without waiting."""
+    producers: Any = served.runtime.producers
+    producers._live[UUID(run_id)].started_s -= 9

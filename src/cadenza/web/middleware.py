@@ -23,6 +23,7 @@ from cadenza.telemetry import context
 from cadenza.telemetry.context import Context
 from cadenza.telemetry.log import error_fields
 from cadenza.telemetry.recorder import Record
+from cadenza.telemetry.redact import redact
 from cadenza.web import problems
 from cadenza.web.auth import user_id_in
 
@@ -138,7 +139,7 @@ class _Exchange:
     def _read_headers(self) -> None:
         for name, value in self.scope["headers"]:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                self.given_id = value.decode()
+                self.given_id = _no_secret(value.decode())
             elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
                 self.traceparent = value.decode()
             elif name == b"content-length" and value.isdigit():
@@ -221,6 +222,11 @@ class _Exchange:
         if self.status >= _FAILED:
             return "failed", _REASON_OF.get(code or "")
         return "rejected" if self.status >= _REJECTED else "ok", None
+
+
+def _no_secret(given: str) -> str | None:
+    """Return the id, None for one shaped like a credential: the log would not keep it as it is."""
+    return given if redact(given) == given else None
 
 
 def _bind_path(about: Context, scope: Scope) -> None:
