@@ -22,7 +22,8 @@ from cadenza.calendar.generator import Drafted, Ended, Rejected, RunStatus
 from cadenza.calendar.produce import Parts, Producers
 from cadenza.calendar.request import Cadence, Draft, RunRequest, slots
 from cadenza.calendar.run import Order, cancel_run, start_run
-from cadenza.db.pool import Database
+from cadenza.db.gate import gate_of
+from cadenza.db.pool import GATE_CLASS, Database
 from cadenza.errors import Conflict, Invalid, NotFound, RateLimited, Reason
 from cadenza.events import Event, Lane, RunFinished, Verdict
 from cadenza.flags.evaluate import Decision
@@ -538,3 +539,56 @@ class AsyncTwin:
 
     async def __aexit__(self, *error: object) -> None:
         await self._entered.__aexit__(*error)  # pyright: ignore[reportArgumentType]
+
+
+ENDS = [
+    OK,
+    Ended(status=RunStatus.PARTIAL, reason=Reason.MAX_TOKENS),
+    *(
+        Ended(status=RunStatus.TIMEOUT, reason=reason)
+        for reason in Reason
+        if reason.startswith("timeout_")
+    ),
+    *(
+        Ended(status=RunStatus.FAILED, reason=reason)
+        for reason in Reason
+        if reason.startswith("provider_")
+    ),
+]
+
+
+def test_whatever_ends_a_run_its_stream_ends_in_one_terminal_frame(
+    database: TestDatabase,
+) -> None:
+    async def work(house: House, generator: Scripted) -> None:
+        for end in ENDS:
+            house.user_id = str(uuid4())
+            generator.items = [*drafts(2), end]
+            reader = await house.follow(await house.start(), Recording())
+            await reader.ended()
+            assert [frame["event"] for frame in reader.frames] == ["run", "entry", "entry", "done"]
+            assert reader.frames[-1]["data"]["reason"] == end.reason
+
+    in_house(database, lambda: Scripted([]), work)
+
+
+def test_a_run_that_waited_at_the_gate_is_decided_again(database: TestDatabase) -> None:
+    async def work(house: House, _generator: Scripted) -> None:
+        async with await psycopg.AsyncConnection.connect(database.owner_dsn) as flipping:
+            gate = [GATE_CLASS, gate_of("calendar")]
+            await flipping.execute("SELECT pg_advisory_xact_lock(%s, %s)", gate)
+            await flipping.execute("UPDATE cadenza.flag_set SET version = version + 1")
+            starting = asyncio.ensure_future(house.start())
+
+            async def waits() -> bool:
+                asked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                return starting.done() or bool(house.rows(asked))
+
+            await eventually(waits, what="the run waits at the gate")
+            assert not starting.done()
+            before = house.decision.set_version
+            await flipping.commit()
+        await starting
+        assert house.decision.set_version == before + 1
+
+    in_house(database, lambda: Scripted([*drafts(1), OK]), work)
