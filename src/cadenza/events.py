@@ -248,6 +248,7 @@ NOTES: dict[str, str] = {
     "database.connection.lost": "The database stopped answering",
     "database.connection.restored": "The database answers again",
     "flags.set.applied": "This instance holds a new version of the flags",
+    "flags.override.ignored": "An environment switch says on, which only the database decides",
     "flags.set.refused": "A flag set could not be used; the previous one stays in force",
     "calendar.run.started": "A run was stored and its producer began",
     "calendar.entry.rejected": "One line of the model was no valid entry",

@@ -146,6 +146,8 @@ async def open_runtime(settings: Settings) -> AsyncGenerator[Runtime]:
         _watch(runtime)
         await _start_loops(stack, runtime)
         log.note("process.instance.started", message=f"profile {settings.env}")
+        for key in settings.ignored_switches:
+            log.note("flags.override.ignored", message=f"{key}: the database decides")
         yield runtime
 
 

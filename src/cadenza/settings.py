@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from cadenza.errors import CadenzaError
 
@@ -112,19 +112,6 @@ class Settings(BaseModel):
         description="The same hard kill, for `publish`.",
     )
 
-    @model_validator(mode="after")
-    def _production_is_complete(self) -> Self:
-        if self.env is Profile.DEVELOPMENT:
-            return self
-        missing = [
-            PREFIX + name.upper()
-            for name in ("database_url", "jwt_secret", "jwt_issuer", "operators_file")
-            if getattr(self, name) is None
-        ]
-        if missing:
-            raise ValueError("production needs " + ", ".join(missing))
-        return self
-
     @property
     def hard_kills(self) -> frozenset[str]:
         """Return the flags that the environment holds off, whatever the database says."""
@@ -135,13 +122,27 @@ class Settings(BaseModel):
         return frozenset(key for key, enabled in chosen.items() if enabled is False)
 
     @property
+    def ignored_switches(self) -> list[str]:
+        """Return the flags that the environment says are on, which it cannot decide."""
+        chosen = {
+            "calendar": self.calendar_service_enabled,
+            "publish": self.publish_service_enabled,
+        }
+        return [key for key, enabled in chosen.items() if enabled is True]
+
+    @property
     def present(self) -> frozenset[str]:
         """Return the names a flag's `requires.settings` may ask for and that are there."""
         return frozenset({"ai"} if self.ai_base_url and self.ai_model else ())
 
 
-def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of this environment; raise SettingsRefused with every mistake named."""
+def read_settings(
+    environment: Mapping[str, str] | None = None, *, to_serve: bool = False
+) -> Settings:
+    """Return the settings of this environment; raise SettingsRefused with every mistake named.
+
+    With `to_serve` they must be all that an instance needs; a verb that only asks one needs less.
+    """
     # The one place that reads the environment.
     environment = os.environ if environment is None else environment  # noqa: TID251
     known = {PREFIX + name.upper(): name for name in Settings.model_fields if "service" not in name}
@@ -170,9 +171,29 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         mistakes += [_invalid(item["loc"], item["msg"]) for item in error.errors()]
     else:
+        mistakes += _missing(settings) if to_serve else []
         if not mistakes:
             return settings
     raise SettingsRefused("\n".join(mistakes))
+
+
+def _missing(settings: Settings) -> list[str]:
+    needed = {"ai_base_url": "ai_model", "ai_model": "ai_base_url"}
+    if settings.env is Profile.DEVELOPMENT:  # it brings the endpoint along, not the model's name
+        needed.pop("ai_model")
+    mistakes = [
+        f"{PREFIX}{given.upper()} is set without {PREFIX}{other.upper()}: set both, or neither"
+        for given, other in needed.items()
+        if getattr(settings, given) is not None and getattr(settings, other) is None
+    ]
+    if settings.env is Profile.PRODUCTION:
+        absent = [
+            PREFIX + name.upper()
+            for name in ("database_url", "jwt_secret", "jwt_issuer", "operators_file")
+            if getattr(settings, name) is None
+        ]
+        mistakes += ["production needs " + ", ".join(absent)] if absent else []
+    return mistakes
 
 
 def _unknown(name: str, known: list[str]) -> str:

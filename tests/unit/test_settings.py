@@ -20,7 +20,7 @@ PRODUCTION = {
 
 def refused(environment: dict[str, str]) -> str:
     with pytest.raises(SettingsRefused) as error:
-        read_settings(environment)
+        read_settings(environment, to_serve=True)
     assert error.value.detail == str(error.value)
     return error.value.detail
 
@@ -37,10 +37,22 @@ def test_nothing_set_is_a_developers_machine() -> None:
 
 
 def test_a_complete_production_is_accepted() -> None:
-    settings = read_settings(PRODUCTION)
+    settings = read_settings(PRODUCTION, to_serve=True)
     assert settings.env is Profile.PRODUCTION
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == URL
+
+
+def test_an_ai_endpoint_without_a_model_is_named_before_anything_starts() -> None:
+    for given in ("CADENZA_AI_BASE_URL", "CADENZA_AI_MODEL"):
+        told = refused(PRODUCTION | {given: "http://127.0.0.1:1/v1"})
+        assert "CADENZA_AI_BASE_URL" in told
+        assert "CADENZA_AI_MODEL" in told
+    assert read_settings({"CADENZA_AI_MODEL": "sim-slow"}, to_serve=True)  # of the simulator
+
+
+def test_a_verb_that_only_asks_needs_no_complete_production() -> None:
+    assert read_settings({"CADENZA_ENV": "production"}).env is Profile.PRODUCTION
 
 
 @pytest.mark.parametrize(

@@ -20,50 +20,48 @@ class Idea:
     tag: str
 
 
+# Nothing to fill in: whoever publishes one of these unread must not be embarrassed by it.
 IDEAS: Final = (
     Idea(
         "Say hello: {topic}",
-        "New here? This is what {topic} is about, in one sentence: [your sentence]. "
-        "Tell us what brought you.",
+        "New here? Welcome. We post about {topic}. Tell us what brought you.",
         "Face to camera: who you are, what {topic} gives people, one question to answer.",
         "welcome",
     ),
     Idea(
         "One tip on {topic}",
-        "One thing we wish we had known earlier about {topic}: [your tip]. "
-        "Save it for the day you need it.",
+        "What is the one thing you wish you had known earlier about {topic}? "
+        "We collect the best tips.",
         "Show the problem for three seconds, then the tip in your hands, then the result.",
         "tips",
     ),
     Idea(
         "Behind the scenes of {topic}",
-        "What nobody sees of {topic}: [a photo or a minute of your day]. What surprised you most?",
+        "There is more behind {topic} than meets the eye. What would you like to see?",
         "Three short takes of real work, no music over your own voice, end on the detail.",
         "behindthescenes",
     ),
     Idea(
         "A question about {topic}",
-        "Honest question about {topic}: [A] or [B]? Tell us why, we read every answer.",
-        "Hold up A, hold up B, ask; leave two seconds of silence at the end.",
+        "Honest question: what matters most to you about {topic}? We read every answer.",
+        "Hold up two things, ask which; leave two seconds of silence at the end.",
         "yourturn",
     ),
     Idea(
         "A myth about {topic}",
-        'People say "[the myth]" about {topic}. What we see instead: [the fact and its source].',
+        "What do people get wrong about {topic}? Tell us the best myth you have heard.",
         "Say the myth, shake your head, show the proof on screen with its source.",
         "mythbusting",
     ),
     Idea(
         "Someone's story with {topic}",
-        "[Name] came with [their problem]. What changed with {topic}: [the result, in numbers]. "
-        "Shared with permission.",
+        "Do you have a story with {topic}? Tell it in one sentence, we would love to read it.",
         "Before, the turning point, after: one sentence each, in the words of the person.",
         "stories",
     ),
     Idea(
         "What we learned about {topic}",
-        "Three things the last weeks taught us about {topic}: [one], [two], [three]. "
-        "Which one do you disagree with?",
+        "A little time to look back at {topic}. What have you learned lately?",
         "Count on your fingers, one take each, the boldest one last.",
         "lessons",
     ),
@@ -98,7 +96,7 @@ def _topic(brief: str | None) -> str:
     """Return the brief's first line as words that fit into a sentence."""
     first = next(iter((brief or "").strip().splitlines()), "").strip().rstrip(".!?")
     if len(first) <= _TOPIC_CHARS:
-        return first or "what you do"
+        return first or "what we do"
     return first[:_TOPIC_CHARS].rpartition(" ")[0] or first[:_TOPIC_CHARS]
 
 

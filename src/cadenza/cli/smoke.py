@@ -17,7 +17,7 @@ from cadenza.drills.evidence import Line, reader_of
 from cadenza.drills.smoke import Check, as_document, run_smoke
 from cadenza.drills.visit import Visit
 from cadenza.errors import Unavailable
-from cadenza.settings import Settings, read_settings
+from cadenza.settings import Profile, Settings, read_settings
 
 TIMEOUT_S = 40.0
 CANARY = "canary"
@@ -68,6 +68,8 @@ def smoke(
 
 
 def _canary(settings: Settings) -> str:
+    if settings.env is Profile.PRODUCTION:
+        raise Unavailable("Production issues no tokens: give the canary user's with --token")
     return development_token(settings, CANARY, ttl_s=TOKEN_TTL_S, now=datetime.now(UTC))
 
 

@@ -35,7 +35,7 @@ def up(
     """
     if with_parent and (ask := dying_with(os.getppid(), signal.SIGTERM)):
         ask()  # so that a killed `make up` leaves nothing behind
-    settings = read_settings()
+    settings = read_settings(to_serve=True)
     console = person()
     try:
         if settings.env is Profile.PRODUCTION:

@@ -53,6 +53,9 @@ class Change:
         )
 
 
+_SET_BY = {"ai": "CADENZA_AI_BASE_URL and CADENZA_AI_MODEL"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What a policy's `requires` is held against, at the instance that makes the change."""
@@ -129,7 +132,8 @@ def refuse_growth(after: Policy, others: Mapping[str, Policy], around: Surroundi
         )
     if missing := sorted(set(after.requires.settings) - around.settings):
         raise Conflict(
-            f"{after.key} needs a setting that is not there: {', '.join(missing)}",
+            f"{after.key} needs a setting that is not there: "
+            + ", ".join(_SET_BY.get(name, name) for name in missing),
             code="SETTING_MISSING",
             extra={"missing": missing},
         )

@@ -26,6 +26,7 @@ from cadenza.web.deciding import Decide, deciding
 from cadenza.web.parts import answer, hub_of, runtime_of
 from cadenza.web.run_body import RunBody
 from cadenza.web.sse import Ending, SseHub, SseStream
+from cadenza.web.sse_wire import HEADERS
 
 router = APIRouter()
 _FRAME = {
@@ -185,14 +186,20 @@ async def events(
     _about(row)
     seen = last_event_id or last_seen
     seq, is_over = await _place(runtime, user, run_id)
-    if not seen:
-        return await _stream(runtime, hub_of(request), row)
-    place = parse_event_id(seen)
-    if place is None or place.epoch != row["epoch"] or place.seq > seq:
-        return await _stream(runtime, hub_of(request), row, resumed=True, is_reset=True)
+    place = parse_event_id(seen) if seen else None
+    is_known = place is not None and place.epoch == row["epoch"] and place.seq <= seq
     if is_over and place == EventId(row["epoch"], seq):
         return Response(status_code=204)
-    return await _stream(runtime, hub_of(request), row, after=place.seq, resumed=True)
+    if request.method == "HEAD":
+        return Response(headers={name.decode(): value.decode() for name, value in HEADERS})
+    return await _stream(
+        runtime,
+        hub_of(request),
+        row,
+        after=place.seq if place is not None and is_known else -1,
+        resumed=bool(seen),
+        is_reset=bool(seen) and not is_known,
+    )
 
 
 @router.post("/v1/runs/{run_id}/cancel", responses=_ASKED)
