@@ -66,7 +66,7 @@ def settings(simulator: Simulator, database: TestDatabase, port: int) -> dict[st
         "AI_MODEL": f"sim-ok@{GAP_MS}",
         "AI_BETWEEN_S": "60",
         "AI_TOTAL_S": "120",
-        "DRAIN_S": "4",
+        "DRAIN_S": "1",
     }
 
 
@@ -243,7 +243,7 @@ def test_a_zombie_whose_run_was_ended_by_another_writes_nothing_more(
 def test_its_own_postgres_killed_is_survived_and_the_next_start_ends_the_run(
     simulator: Simulator, tmp_path: Path
 ) -> None:
-    chosen = {"AI_BASE_URL": f"{simulator.url}/v1", "AI_MODEL": f"sim-ok@{GAP_MS}", "DRAIN_S": "4"}
+    chosen = {"AI_BASE_URL": f"{simulator.url}/v1", "AI_MODEL": f"sim-ok@{GAP_MS}", "DRAIN_S": "1"}
     with product(tmp_path / "home", **chosen) as instance:
         client = instance.client()
         kept = client.begin(WISH, until=cut_after(3, instance.kill_postgres))
