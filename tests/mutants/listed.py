@@ -201,8 +201,8 @@ MUTANTS = [
         name="silence-for-an-unknown-id",
         promise="P1",
         path="web/runs.py",
-        old="await _stream(runtime, hub_of(request), row, resumed=True, is_reset=True)\n",
-        new="Response(status_code=204)\n",
+        old='    if is_over and place == EventId(row["epoch"], seq):\n',
+        new='    if (seen and not is_known) or (is_over and place == EventId(row["epoch"], seq)):\n',
         caught_by="tests/acceptance/test_cuts.py"
         "::test_an_id_that_the_run_never_had_resets_the_client_and_shows_all",
     ),

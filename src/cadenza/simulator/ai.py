@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -71,6 +71,8 @@ async def _control(state: AiState, request: Request) -> Response:
 async def _complete(state: AiState, request: Request) -> Response:
     try:
         asked = _Completion.model_validate_json(await request.body())
+    except ClientDisconnect:  # killed while it asked, as drills do
+        return Response()
     except ValidationError:
         return _error(400, "invalid_request_error", "This is no chat completion request")
     chosen = state.choose(asked.model)
