@@ -202,7 +202,7 @@ MUTANTS = [
         promise="P1",
         path="web/runs.py",
         old='    if is_over and place == EventId(row["epoch"], seq):\n',
-        new='    if (seen and not is_known) or (is_over and place.seq == seq):\n',
+        new="    if (seen and not is_known) or (is_over and place.seq == seq):\n",
         caught_by="tests/acceptance/test_cuts.py"
         "::test_an_id_that_the_run_never_had_resets_the_client_and_shows_all",
     ),
