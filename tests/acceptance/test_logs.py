@@ -1,6 +1,7 @@
 """What is told of a session: every unit once, all of the contract, and nobody's words or keys."""
 
 import json
+import logging
 import socket
 from collections import Counter
 from pathlib import Path
@@ -187,6 +188,8 @@ def test_user_ids_can_be_hashed_and_stay_joinable(serve: Serve) -> None:
 
 
 def test_libraries_log_in_the_same_contract(serve: Serve) -> None:
+    # A simulator run inside this very process, by another test, has told uvicorn to be quiet.
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
     with serve() as served:
         address = urlsplit(served.url)
         with socket.create_connection((address.hostname, address.port)) as raw:
